@@ -1,0 +1,5 @@
+//! edge-gateway: an unofficial, size-first Infisical Gateway for constrained hardware.
+#![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod limits;

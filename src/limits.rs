@@ -1,0 +1,1 @@
+//! Every size and count of the agent, with its cost in RAM.

@@ -1,0 +1,2 @@
+//! The `edge-gateway` binary.
+fn main() {}

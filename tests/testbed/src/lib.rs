@@ -1,0 +1,1 @@
+//! A stand-in platform, relay and client to run edge-gateway against.
