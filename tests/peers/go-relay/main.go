@@ -16,6 +16,8 @@ import (
 	"net"
 	"os"
 	"strings"
+
+	"golang.org/x/crypto/ssh"
 )
 
 func main() {
@@ -30,7 +32,7 @@ func run() error {
 		sshAddr    = flag.String("listen", "127.0.0.1:0", "address where gateways log in with SSH")
 		clientAddr = flag.String("client-listen", "127.0.0.1:0", "address where TCP clients are accepted")
 		hostKey    = flag.String("host-key", "", "private host key, OpenSSH PEM (required)")
-		hostCert   = flag.String("host-cert", "", "certificate of the host key; without it the raw key is offered, which gateways must refuse")
+		hostCert   = flag.String("host-cert", "", "certificate of the host key, read anew for each connection; without it the raw key is offered, which gateways must refuse")
 		hostAlgos  = flag.String("host-algorithms", "", "signature algorithms offered for an RSA host key, comma-separated (default: the library's)")
 		signSHA1   = flag.Bool("sign-sha1", false, "misbehave: sign the exchange hash with ssh-rsa (SHA-1) whatever was negotiated")
 		userCA     = flag.String("user-ca", "", "public key of the CA that signs the gateways' certificates (required)")
@@ -55,23 +57,26 @@ func run() error {
 	}
 
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	signer, err := loadHostSigner(log, *hostKey, *hostCert, list(*hostAlgos), *signSHA1)
-	if err != nil {
-		return err
-	}
 	ca, err := loadPublicKey(*userCA)
 	if err != nil {
 		return err
 	}
-	config := serverConfig(signer, ca)
-	config.RekeyThreshold = *rekey
-	config.Ciphers = list(*ciphers)
-	config.KeyExchanges = list(*kex)
-	config.MACs = list(*macs)
-	if *banner != "" {
-		setBanner(config, *banner)
-	}
-	relay := newRelay(log, config)
+	// The certificate names the port, which nobody knows until the ready line.
+	relay := newRelay(log, func() (*ssh.ServerConfig, error) {
+		signer, err := loadHostSigner(log, *hostKey, *hostCert, list(*hostAlgos), *signSHA1)
+		if err != nil {
+			return nil, err
+		}
+		config := serverConfig(signer, ca)
+		config.RekeyThreshold = *rekey
+		config.Ciphers = list(*ciphers)
+		config.KeyExchanges = list(*kex)
+		config.MACs = list(*macs)
+		if *banner != "" {
+			config.BannerCallback = func(ssh.ConnMetadata) string { return *banner }
+		}
+		return config, nil
+	})
 	relay.gatewayID = *gateway
 	relay.payloadFields = *payload == "fields"
 	relay.probing = *probe

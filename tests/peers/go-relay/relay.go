@@ -16,8 +16,9 @@ const signatureExtension = "signature-algorithm"
 // relay keeps at most one SSH connection for each gateway id, as the real one
 // does, and leads TCP clients to them.
 type relay struct {
-	log    *slog.Logger
-	config *ssh.ServerConfig
+	log *slog.Logger
+	// configure makes the server's side of one connection.
+	configure func() (*ssh.ServerConfig, error)
 	// gatewayID is the gateway that clients reach; empty means any.
 	gatewayID string
 	// payloadFields sends the fields of RFC 4254 section 7.2 with direct-tcpip.
@@ -29,8 +30,8 @@ type relay struct {
 	gateways map[string]*ssh.ServerConn
 }
 
-func newRelay(log *slog.Logger, config *ssh.ServerConfig) *relay {
-	return &relay{log: log, config: config, gateways: make(map[string]*ssh.ServerConn)}
+func newRelay(log *slog.Logger, configure func() (*ssh.ServerConfig, error)) *relay {
+	return &relay{log: log, configure: configure, gateways: make(map[string]*ssh.ServerConn)}
 }
 
 // serverConfig lets in whoever holds a user certificate that the CA signed and
@@ -51,13 +52,15 @@ func serverConfig(host ssh.Signer, userCA ssh.PublicKey) *ssh.ServerConfig {
 	return config
 }
 
-func setBanner(config *ssh.ServerConfig, text string) {
-	config.BannerCallback = func(ssh.ConnMetadata) string { return text }
-}
-
 // serveGateway runs one gateway's SSH connection from handshake to end.
 func (r *relay) serveGateway(tcp *net.TCPConn) {
-	conn, channels, requests, err := ssh.NewServerConn(tcp, r.config)
+	config, err := r.configure()
+	if err != nil {
+		r.log.Error("misconfigured", "error", err.Error())
+		tcp.Close()
+		return
+	}
+	conn, channels, requests, err := ssh.NewServerConn(tcp, config)
 	if err != nil {
 		r.log.Info("refused", "error", err.Error())
 		return

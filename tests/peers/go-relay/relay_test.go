@@ -56,7 +56,8 @@ func newWorld(t *testing.T, sha1 bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.relay = newRelay(log, serverConfig(signer, w.userCA.PublicKey()))
+	config := serverConfig(signer, w.userCA.PublicKey())
+	w.relay = newRelay(log, func() (*ssh.ServerConfig, error) { return config, nil })
 	go serve(w.gateways, w.relay.serveGateway)
 	go serve(w.clients, w.relay.serveClient)
 	return w
