@@ -164,9 +164,22 @@ impl Connection {
     /// A connection whose first output is due at once.
     pub fn new(config: Config, now: Now) -> Result<Self, Error> {
         let transport = Transport::new(config.trust.clone(), SystemRandom::new())?;
-        let mut core = Core {
+        let mut connection = Self::with(transport, Phase::Identification, config, now);
+        connection.core.exchange_deadline = Some(now.ms + limits::HANDSHAKE_MS);
+        connection.core.pump();
+        Ok(connection)
+    }
+
+    /// A connection that is authenticated and does not encrypt: for packets written by hand or by a fuzzer.
+    #[cfg(any(test, fuzzing))]
+    pub fn open_plain(config: Config, now: Now) -> Result<Self, Error> {
+        Ok(Self::with(Transport::open_plain(config.trust.clone())?, Phase::Open, config, now))
+    }
+
+    fn with(transport: Transport, phase: Phase, config: Config, now: Now) -> Self {
+        let core = Core {
             transport,
-            phase: Phase::Identification,
+            phase,
             mux: Mux::new(config.channels_max),
             sig_algs: ServerSigAlgs::Unknown,
             banner: None,
@@ -182,13 +195,12 @@ impl Connection {
             now: now.ms,
             heard: now.ms,
             answer_deadline: None,
-            exchange_deadline: Some(now.ms + limits::HANDSHAKE_MS),
+            exchange_deadline: None,
             rekey_at: u64::MAX,
             sweep_at: None,
             config,
         };
-        core.pump();
-        Ok(Connection { input: Input::new(), core })
+        Connection { input: Input::new(), core }
     }
 
     // Input.
