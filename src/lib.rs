@@ -3,3 +3,5 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod limits;
+pub mod relay;
+pub mod ssh;
