@@ -8,11 +8,11 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
-use support::GATEWAY_ID;
 use support::gateway::{exit, failure};
 use support::go_relay::Plan;
 use support::keys::{Certificate, KeyPair, KeyType, Keys};
-use support::traffic::{echo, expect_end, push, round_trip};
+use support::traffic::{echo, finish, push, reset, round_trip, transfer};
+use support::{DEADLINE, GATEWAY_ID};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -30,7 +30,7 @@ fn echoes_on_a_channel_without_payload() {
     let (relay, _gateway) = connected!(Plan::new());
     let login = relay.event("login");
     assert_eq!(login["user"], GATEWAY_ID);
-    assert_eq!(login["signature"], "rsa-sha2-512", "the user's RSA signature");
+    assert_eq!(login["signature"], "rsa-sha2-512-cert-v01@openssh.com", "the user's RSA signature");
     assert_eq!(login["host-key"], "rsa-sha2-512-cert-v01@openssh.com");
     echo(&relay.client(), 1, MIB);
     let closed = relay.event("channel-closed");
@@ -57,12 +57,15 @@ fn eight_channels_at_once_are_byte_exact_while_keys_are_exchanged() {
     let rekey = (total * MIB / 8).min(16 * MIB);
     let (relay, _gateway) = connected!(Plan::new().flag(format!("-rekey={rekey}")));
     let before = relay.count("key-exchange");
+    let clients: Vec<_> = (0..8).map(|_| relay.client()).collect();
     thread::scope(|scope| {
-        for seed in 1..=8 {
-            let client = relay.client();
-            scope.spawn(move || echo(&client, seed, total * MIB / 8));
+        for (seed, client) in (1..).zip(&clients) {
+            scope.spawn(move || transfer(client, seed, total * MIB / 8));
         }
     });
+    // Not before all are done: x/crypto's reader waits for its writer when a channel is closed while 64 packets await the
+    // other side's KEXINIT, which only the reader can take in (seen with v0.47 at both ends; v0.58 is no different).
+    clients.iter().for_each(finish);
     let exchanges = relay.count("key-exchange") - before;
     assert!(exchanges as u64 >= total * MIB / rekey / 2, "only {exchanges} key exchanges in {total} MiB");
 }
@@ -140,7 +143,8 @@ fn a_relay_may_sign_with_rsa_sha2_256_only() {
 
 #[test]
 fn a_certificate_for_the_bare_host_is_good_too() {
-    let (_relay, _gateway) = connected!(Plan::new().certificate(|certificate, _| certificate.principals = "127.0.0.1".to_owned()));
+    let (_relay, _gateway) =
+        connected!(Plan::new().certificate(|certificate, _| certificate.principals = "127.0.0.1".to_owned()));
 }
 
 #[test]
@@ -165,9 +169,8 @@ fn a_stalled_channel_costs_nothing_but_its_own_window() {
         trips
     });
     trips.sort();
-    // A debug build on a shared machine has outliers of its own; the typical round trip still has to be short.
-    let typical = if cfg!(debug_assertions) { trips[trips.len() / 2] } else { trips[trips.len() * 99 / 100] };
-    assert!(typical < Duration::from_millis(50), "round trips took {typical:?} beside a stalled channel");
+    let slow = trips[trips.len() * 99 / 100];
+    assert!(slow < Duration::from_millis(50), "one round trip in 100 took {slow:?} or more beside a stalled channel");
     let grown = gateway.resident_kib().saturating_sub(before);
     assert!(grown <= GROWTH_KIB, "{grown} KiB more resident with one stalled channel");
     // Idle but for the stall, it outlives several keepalive periods.
@@ -178,8 +181,8 @@ fn a_stalled_channel_costs_nothing_but_its_own_window() {
 /// Bytes that never all fit into the buffers between a client and a stalled channel.
 const PUSHED_LIMIT: u64 = 64 * MIB;
 
-/// One channel's window, and some slack for the allocator and for code pages touched for the first time.
-const GROWTH_KIB: u64 = 1024;
+/// One channel's buffers, and slack for the allocator and for pages of code that are touched for the first time.
+const GROWTH_KIB: u64 = 256;
 
 #[test]
 fn an_idle_link_is_kept_alive() {
@@ -240,8 +243,7 @@ fn a_client_may_stop_sending_and_still_receive() {
 fn a_channel_may_end_before_it_carried_anything() {
     let (relay, _gateway) = connected!(Plan::new());
     let client = relay.client();
-    client.shutdown(Shutdown::Write).expect("a half close");
-    expect_end(&client);
+    finish(&client);
     relay.event("channel-closed");
 }
 
@@ -251,11 +253,22 @@ fn a_client_that_vanishes_ends_its_channel_only() {
     let steady = relay.client();
     round_trip(&steady, 1);
     let vanishing = relay.client();
-    // Its echo is never read, so the kernel resets the connection when it is dropped.
-    push(&vanishing, MIB / 4, Duration::from_millis(200));
-    drop(vanishing);
+    round_trip(&vanishing, 2);
+    reset(vanishing);
     relay.event("channel-closed");
     round_trip(&steady, 1);
+}
+
+#[test]
+fn a_channel_that_is_not_read_can_be_closed() {
+    let (relay, _gateway) = connected!(Plan::new());
+    let vanishing = relay.client();
+    push(&vanishing, 1, DEADLINE);
+    relay.event("channel-open");
+    reset(vanishing);
+    // RFC 4254 section 5.3: the relay's CLOSE is answered, whatever the gateway has left unread.
+    relay.event("channel-closed");
+    echo(&relay.client(), 1, 1000);
 }
 
 #[test]
@@ -292,7 +305,7 @@ fn a_user_that_the_relay_refuses_is_told_so() {
     for certificate in [stranger, another] {
         let refused = relay.gateway_with(certificate).fails();
         assert_eq!(refused.code, Some(exit::NOPERM), "{refused:?}");
-        assert!(refused.reason.contains(GATEWAY_ID), "the line does not name the user: {refused:?}");
+        assert!(refused.reason.contains("refused"), "{refused:?}");
     }
     assert_eq!(relay.count("login"), 0);
 }

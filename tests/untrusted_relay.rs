@@ -46,7 +46,10 @@ fn certificate_from_another_ca() {
     for kind in KeyType::ALL {
         let keys = Keys { stranger_ca: KeyPair::of("stranger-ca", kind), ..Keys::of(KeyType::Rsa2048) };
         let plan = go_relay::Plan::with_keys(keys);
-        refuses_relay(plan.certificate(|certificate, keys| certificate.ca = keys.stranger_ca.clone()), &["not signed by"]);
+        refuses_relay(
+            plan.certificate(|certificate, keys| certificate.ca = keys.stranger_ca.clone()),
+            &["not signed by"],
+        );
     }
 }
 
@@ -68,7 +71,10 @@ fn expired_certificate() {
 
 #[test]
 fn certificate_that_is_not_yet_valid() {
-    refuses_relay(go_relay::Plan::new().certificate(|certificate, _| certificate.validity = "+1d:+2d"), &["not yet valid"]);
+    refuses_relay(
+        go_relay::Plan::new().certificate(|certificate, _| certificate.validity = "+1d:+2d"),
+        &["not yet valid"],
+    );
 }
 
 #[test]
@@ -93,19 +99,31 @@ fn certificate_for_nobody_in_particular() {
 #[test]
 fn unknown_critical_option() {
     refuses_relay(
-        go_relay::Plan::new().certificate(|certificate, _| certificate.options.push("critical:verify-moon@example.com=full")),
+        go_relay::Plan::new()
+            .certificate(|certificate, _| certificate.options.push("critical:verify-moon@example.com=full")),
         &["critical option", "verify-moon@example.com"],
     );
 }
 
 #[test]
 fn sha1_signature_of_the_ca() {
-    refuses_relay(go_relay::Plan::new().certificate(|certificate, _| certificate.signature = Some("ssh-rsa")), &["SHA-1"]);
+    refuses_relay(
+        go_relay::Plan::new().certificate(|certificate, _| certificate.signature = Some("ssh-rsa")),
+        &["SHA-1"],
+    );
 }
 
 #[test]
 fn sha1_signature_of_the_key_exchange() {
     refuses_relay(go_relay::Plan::new().flag("-sign-sha1"), &["SHA-1"]);
+}
+
+#[test]
+fn relay_that_has_only_sha1() {
+    let Some(relay) = go_relay::Plan::new().flag("-host-algorithms=ssh-rsa").start() else { return };
+    let refused = relay.gateway().fails();
+    assert_eq!(refused.code, Some(exit::PROTOCOL), "{refused:?}");
+    assert!(refused.reason.contains("ssh-rsa-cert-v01@openssh.com"), "{refused:?}");
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 pub(crate) mod exit {
     /// The relay can't be reached, or the connection was lost.
     pub(crate) const UNAVAILABLE: i32 = 69;
+    /// The relay broke the protocol, or the two have no algorithm in common.
+    pub(crate) const PROTOCOL: i32 = 76;
     /// The relay is not trusted, or it refused the user.
     pub(crate) const NOPERM: i32 = 77;
     /// Bad arguments or key files.
@@ -77,6 +79,10 @@ fn program() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
     let program = profile.join("examples/relay_echo");
-    assert!(program.exists(), "{} is missing: cargo builds it with all tests, or by --example relay_echo", program.display());
+    assert!(
+        program.exists(),
+        "{} is missing: cargo test builds it when it runs all tests, cargo build --example relay_echo at any time",
+        program.display()
+    );
     program
 }

@@ -117,7 +117,8 @@ impl GoRelay {
     /// Waits until the relay's log holds `count` events of that name.
     pub(crate) fn events(&self, name: &str, count: usize) -> Vec<Value> {
         let mark = format!(r#""msg":"{name}""#);
-        let lines = self.process.lines(Stream::Stderr, &format!("{count} x {name}"), count, |line| line.contains(&mark));
+        let lines =
+            self.process.lines(Stream::Stderr, &format!("{count} x {name}"), count, |line| line.contains(&mark));
         lines.iter().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 

@@ -45,7 +45,9 @@ impl KeyPair {
         lock.lock().expect("the lock");
         if !(pair.private.exists() && pair.public().exists()) {
             let _ = fs::remove_file(&pair.private);
-            ssh_keygen(Command::new("ssh-keygen").args(kind.options()).args(["-N", "", "-C", role, "-f"]).arg(&pair.private));
+            ssh_keygen(
+                Command::new("ssh-keygen").args(kind.options()).args(["-N", "", "-C", role, "-f"]).arg(&pair.private),
+            );
         }
         pair
     }

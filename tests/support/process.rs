@@ -19,6 +19,8 @@ pub(crate) enum Stream {
 pub(crate) struct Process {
     name: String,
     child: Child,
+    /// Once it is, its id may be somebody else's.
+    reaped: bool,
     output: Arc<Output>,
 }
 
@@ -39,18 +41,15 @@ impl Process {
     /// Starts `command` in a process group of its own. Output that the caller has not redirected is collected line by line.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        let mut child = command
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut child =
+            command.stderr(Stdio::piped()).process_group(0).spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         let output = Arc::new(Output::default());
         match child.stdout.take() {
             Some(stdout) => collect(stdout, Stream::Stdout, &output),
             None => output.said.lock().unwrap().ended += 1,
         }
         collect(child.stderr.take().expect("piped above"), Stream::Stderr, &output);
-        Self { name, child, output }
+        Self { name, child, reaped: false, output }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -81,6 +80,7 @@ impl Process {
         // The end of its output is the end of the process, and unlike wait() it can be waited for with a deadline.
         let ended = self.wait(DEADLINE, |said| (said.ended == 2).then_some(()));
         assert!(ended.is_ok(), "{} is still running after {DEADLINE:?}", self.name);
+        self.reaped = true;
         self.child.wait().expect("a child of ours")
     }
 
@@ -128,10 +128,11 @@ impl Said {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Children first reaped by nobody else: the group is gone before its leader's id can be given to another.
-        kill("KILL", &format!("-{}", self.id()));
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if !self.reaped {
+            kill("KILL", &format!("-{}", self.id()));
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
         if thread::panicking() {
             let said = self.output.said.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let skipped = said.lines.len().saturating_sub(TRANSCRIPT);

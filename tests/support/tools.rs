@@ -21,11 +21,15 @@ pub(crate) fn installed(tools: &[&str]) -> bool {
 /// In CI (`CI=true`).
 pub(crate) fn skipped(why: &str) -> bool {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why}, and CI skips nothing");
-    let thread = thread::current();
-    let test = thread.name().unwrap_or("a test");
-    // Not through eprintln: the test harness would hide that of a test that passes.
-    let _ = writeln!(std::io::stderr(), "skipped: {why} ({test})");
+    say(&format!("skipped: {why}"));
     false
+}
+
+/// Tells the person about the running test, whether or not it passes. (The test harness hides what a passing test prints with
+/// `println!` or `eprintln!`.)
+pub(crate) fn say(line: &str) {
+    let thread = thread::current();
+    let _ = writeln!(std::io::stderr(), "{line} ({})", thread.name().unwrap_or("a test"));
 }
 
 /// The path of a program. System programs such as sshd are often outside of a user's `PATH`.

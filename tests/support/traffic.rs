@@ -50,14 +50,25 @@ pub(crate) fn connect(to: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends `total` bytes while it checks that the same bytes come back, in order; then ends its side, and the other has to
-/// end too. `seed` tells streams apart, so that none can pass for another.
-pub(crate) fn echo(stream: &TcpStream, seed: u64, total: u64) {
+/// Sends `total` bytes while it checks that the same bytes come back, in order. `seed` tells streams apart, so that none
+/// can pass for another.
+pub(crate) fn transfer(stream: &TcpStream, seed: u64, total: u64) {
     thread::scope(|scope| {
         scope.spawn(|| send(stream, seed, total));
         receive(stream, seed, total);
     });
+}
+
+/// Ends this side of a stream, whereupon the other side has to end too.
+pub(crate) fn finish(stream: &TcpStream) {
+    stream.shutdown(Shutdown::Write).expect("a half close");
     expect_end(stream);
+}
+
+/// A transfer from beginning to end.
+pub(crate) fn echo(stream: &TcpStream, seed: u64, total: u64) {
+    transfer(stream, seed, total);
+    finish(stream);
 }
 
 /// The time from sending a few bytes to having them back.
@@ -73,23 +84,33 @@ pub(crate) fn round_trip(mut stream: &TcpStream, seed: u64) -> Duration {
     took
 }
 
-/// Writes until the stream takes nothing more for `patience`, or it has taken `limit` bytes. Returns how many it took.
+/// Makes the echo stop reading this stream, and writes until the stream takes nothing more for `patience`, or it has taken
+/// `limit` bytes. Returns how many it took.
 pub(crate) fn push(mut stream: &TcpStream, limit: u64, patience: Duration) -> u64 {
     stream.set_write_timeout(Some(patience)).expect("a write timeout");
     let chunk = [STALL; CHUNK];
     let mut pushed = 0;
     while pushed < limit {
-        match stream.write(&chunk) {
+        let part = &chunk[..(limit - pushed).min(CHUNK as u64) as usize];
+        match stream.write(part) {
             Ok(count) => pushed += count as u64,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => break,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                break;
+            }
             Err(error) => panic!("the connection broke after {pushed} bytes: {error}"),
         }
     }
     pushed
 }
 
+/// Resets the connection, as a client does that crashes.
+pub(crate) fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+    drop(stream);
+}
+
 /// The other side has sent all that it will.
-pub(crate) fn expect_end(mut stream: &TcpStream) {
+fn expect_end(mut stream: &TcpStream) {
     let mut rest = [0; 64];
     let count = stream.read(&mut rest).expect("an orderly end");
     assert_eq!(count, 0, "more bytes than were sent: {:02x?}", &rest[..count]);
@@ -105,7 +126,6 @@ fn send(mut stream: &TcpStream, seed: u64, total: u64) {
         stream.write_all(part).unwrap_or_else(|error| panic!("stream {seed}: {left} bytes unsent: {error}"));
         left -= part.len() as u64;
     }
-    stream.shutdown(Shutdown::Write).unwrap_or_else(|error| panic!("stream {seed}: {error}"));
 }
 
 fn receive(mut stream: &TcpStream, seed: u64, total: u64) {
@@ -116,7 +136,9 @@ fn receive(mut stream: &TcpStream, seed: u64, total: u64) {
     while left > 0 {
         let size = left.min(CHUNK as u64) as usize;
         noise.fill(&mut wanted[..size]);
-        stream.read_exact(&mut got[..size]).unwrap_or_else(|error| panic!("stream {seed}: {left} bytes missing: {error}"));
+        stream
+            .read_exact(&mut got[..size])
+            .unwrap_or_else(|error| panic!("stream {seed}: {left} bytes missing: {error}"));
         if got[..size] != wanted[..size] {
             let offset = got.iter().zip(&wanted).take_while(|(got, wanted)| got == wanted).count() as u64;
             panic!("stream {seed}: byte {} of {total} is wrong", total - left + offset);
