@@ -368,7 +368,7 @@ impl Core {
         match result {
             Ok(()) => {
                 self.pump();
-                Ok(())
+                self.check()
             }
             Err(error) => {
                 if self.failed.is_none() {
