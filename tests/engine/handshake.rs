@@ -63,8 +63,8 @@ fn what_is_no_ssh_server_is_named() {
     assert!(error(b"SSH-1.5-ancient\r\n").contains("version 2.0"));
     assert!(error(&[b'x'; 9_000]).contains("not an SSH 2 server"));
     assert!(error(&b"line\n".repeat(2_000)).contains("not an SSH 2 server"));
-    assert!(error(&[b"SSH-2.0-".repeat(1), vec![b'x'; 300], b"\r\n".to_vec()].concat()).contains("too long"));
-    assert!(error(&[b"SSH-2.0-".repeat(1), vec![b'x'; 300]].concat()).contains("not an SSH 2 server"));
+    assert!(error(&[b"SSH-2.0-".to_vec(), vec![b'x'; 300], b"\r\n".to_vec()].concat()).contains("too long"));
+    assert!(error(&[b"SSH-2.0-".to_vec(), vec![b'x'; 300]].concat()).contains("not an SSH 2 server"));
     assert!(error(b"SSH-2.0-a\x1b[2J\r\n").contains("unprintable"));
 }
 
