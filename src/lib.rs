@@ -5,3 +5,4 @@
 pub mod limits;
 pub mod relay;
 pub mod ssh;
+mod supervisor;
