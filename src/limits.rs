@@ -113,3 +113,47 @@ const _: () = {
     assert!(ssh::CHANNEL_WINDOW + ssh::CHANNEL_IDLE_MAX <= ssh::CHANNEL_BUSY_MAX);
     assert!(ssh::RECEIVE_DATA_MAX <= ssh::CHANNEL_WINDOW);
 };
+
+/// The supervisor: when things are done, and how often they are tried.
+pub mod supervisor {
+    use std::time::Duration;
+
+    /// First pause after a failure; it doubles from there.
+    pub const PAUSE_LEAST: Duration = Duration::from_secs(1);
+
+    /// Longest pause after a failure.
+    pub const PAUSE_GREATEST: Duration = Duration::from_secs(60);
+
+    /// Pause after a refusal that only a person can mend, while the certificates still serve.
+    pub const PAUSE_PERSON: Duration = Duration::from_secs(300);
+
+    /// A link that lasted this long was healthy: pauses start small again.
+    pub const HEALTHY: Duration = Duration::from_secs(60);
+
+    /// Longest pause while the relay's address has not answered for less than [`PROBE_FOR`].
+    pub const PROBE_PAUSE: Duration = Duration::from_secs(2);
+
+    /// How long a relay that does not answer is looked for every [`PROBE_PAUSE`].
+    pub const PROBE_FOR: Duration = Duration::from_secs(180);
+
+    /// Longest pause while the relay still holds an older connection of this gateway.
+    pub const OCCUPIED_PAUSE: Duration = Duration::from_secs(10);
+
+    /// Without a named relay, another one is chosen when this one has not answered for so long.
+    pub const FAILOVER_AFTER: Duration = Duration::from_secs(10);
+
+    /// Without a named relay, another one is chosen after so many failures without a healthy minute between.
+    pub const FAILOVER_FAILURES: u32 = 6;
+
+    /// Between heartbeats, until the first has succeeded.
+    pub const HEARTBEAT_FIRST: Duration = Duration::from_secs(10);
+
+    /// Between heartbeats; the health answer tells the platform this number.
+    pub const HEARTBEAT: Duration = Duration::from_secs(180);
+
+    /// Certificates are renewed at least this often.
+    pub const RENEWAL: Duration = Duration::from_secs(6 * 3600);
+
+    /// When nothing is due, the supervisor looks again after this long.
+    pub const IDLE_LOOK: Duration = Duration::from_secs(60);
+}

@@ -205,7 +205,7 @@ impl Connection {
 
     // Input.
 
-    /// Where bytes from the socket go. Empty while [`Connection::wants_input`] is false.
+    /// Where bytes from the socket go. Never empty while [`Connection::wants_input`] is true.
     pub fn input_space(&mut self) -> &mut [u8] {
         self.input.space()
     }
@@ -368,7 +368,7 @@ impl Core {
         match result {
             Ok(()) => {
                 self.pump();
-                Ok(())
+                self.check()
             }
             Err(error) => {
                 if self.failed.is_none() {
