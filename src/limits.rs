@@ -73,8 +73,10 @@ pub mod ssh {
     /// Random bytes fetched at a time for packet padding. 256 bytes per connection.
     pub const PADDING_POOL: usize = 256;
 
-    /// Both sides agree on keys again after this many bytes in either direction (RFC 4253 section 9).
-    pub const REKEY_BYTES: u64 = 1 << 30;
+    /// Both sides agree on keys again after this many bytes in either direction. RFC 4253 section 9 suggests 1 GiB, and relays on
+    /// golang.org/x/crypto/ssh start at that; half of it lets this side start first, because that library's server can deadlock
+    /// with itself when it starts in mid traffic (64 packets queued behind its KEXINIT and a CHANNEL_CLOSE coming in).
+    pub const REKEY_BYTES: u64 = 1 << 29;
 
     /// Both sides agree on keys again after this many packets: far below the 2^32 at which a sequence number would repeat
     /// (RFC 4344 section 3.1).

@@ -381,12 +381,8 @@ impl Core {
 
     fn fail(&mut self, error: Error) {
         if let Some(reason) = error.disconnect_reason() {
-            let text = match error {
-                Error::Closed => String::new(),
-                _ => error.to_string(),
-            };
             let mut strings = Vec::new();
-            strings.string(text.as_bytes());
+            strings.string(error.to_string().as_bytes());
             strings.string(b"");
             let message = Disconnect { reason, description_and_language: Rest(&strings) };
             // Without room for it the server learns from the end of the connection.

@@ -170,7 +170,8 @@ impl Server {
         while matches!(self.exchange, Exchange::Idle)
             || (self.exchanges > 0 && matches!(self.exchange, Exchange::Replied(_)))
         {
-            let fits = self.queue.front().is_some_and(|payload| payload.len() <= self.output.payload_room());
+            // What a key exchange needs must always fit behind it.
+            let fits = self.queue.front().is_some_and(|payload| payload.len() + 2048 <= self.output.payload_room());
             if !fits {
                 return;
             }
