@@ -19,7 +19,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// Tells the wall clock in seconds since 1970. It is given from outside because small boxes start without a clock.
@@ -101,6 +101,14 @@ impl Link {
         state.connection.rekey(now)?;
         state.wake_driver();
         Ok(())
+    }
+
+    /// Asks for a sign of life, within `answer`: the network below may have changed.
+    pub fn probe(&self, answer: Duration) {
+        let mut state = self.shared.lock();
+        let now = self.shared.now();
+        state.connection.probe(u64::try_from(answer.as_millis()).unwrap_or(u64::MAX), now);
+        state.wake_driver();
     }
 
     /// Channels in use.

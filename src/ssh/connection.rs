@@ -1,7 +1,7 @@
 //! One connection to a relay: bytes and time in, bytes and events out.
 
 use super::auth::{Credentials, ServerSigAlgs, USERAUTH_SERVICE};
-use super::error::{Error, PeerText, malformed};
+use super::error::{Error, PeerText, Stage, malformed};
 use super::msg::{
     self, CHANNEL_DATA_HEADER, ChannelClose, ChannelData, ChannelEof, ChannelExtendedData, ChannelOpen, ChannelRequest,
     ChannelWindowAdjust, Class, Disconnect, ExtInfo, GlobalRequest, Message, RequestFailure, RequestSuccess, Rest,
@@ -99,12 +99,12 @@ enum Phase {
 }
 
 impl Phase {
-    fn name(self) -> &'static str {
+    fn stage(self) -> Stage {
         match self {
-            Phase::Identification => "before identifying itself",
-            Phase::Keys => "during the key exchange",
-            Phase::Service(_) | Phase::Userauth(_) => "during authentication",
-            Phase::Open => "after authentication",
+            Phase::Identification => Stage::Identification,
+            Phase::Keys => Stage::KeyExchange,
+            Phase::Service(_) | Phase::Userauth(_) => Stage::Authentication,
+            Phase::Open => Stage::Open,
         }
     }
 }
@@ -248,7 +248,7 @@ impl Connection {
 
     /// The server closed the TCP connection: the error that says when.
     pub fn handle_end(&mut self) -> Error {
-        let error = self.core.failed.clone().unwrap_or(Error::LinkClosed(self.core.phase.name()));
+        let error = self.core.failed.clone().unwrap_or(Error::LinkClosed(self.core.phase.stage()));
         self.core.failed = Some(error.clone());
         error
     }
@@ -331,6 +331,16 @@ impl Connection {
             self.core.exchange_deadline = Some(now.ms + limits::HANDSHAKE_MS);
         }
         Ok(())
+    }
+
+    /// Asks for a sign of life now, within `answer_ms`: the network below may have changed.
+    pub fn probe(&mut self, answer_ms: u64, now: Now) {
+        if self.is_authenticated() {
+            let deadline = now.ms + answer_ms;
+            self.core.answer_deadline = Some(self.core.answer_deadline.map_or(deadline, |at| at.min(deadline)));
+            self.core.keepalive_due = true;
+            self.core.pump();
+        }
     }
 
     /// Says goodbye: the rest of [`Connection::output`] is to be sent, then the socket closed.
@@ -453,7 +463,7 @@ impl Core {
                 self.phase = Phase::Userauth(false);
                 Ok(())
             }
-            _ => Err(Error::OutOfPhase(number, self.phase.name())),
+            _ => Err(Error::OutOfPhase(number, self.phase.stage().name())),
         }
     }
 
@@ -476,7 +486,7 @@ impl Core {
                 self.rekey_at = now.ms + limits::REKEY_MS;
                 Ok(())
             }
-            _ => Err(Error::OutOfPhase(number, self.phase.name())),
+            _ => Err(Error::OutOfPhase(number, self.phase.stage().name())),
         }
     }
 

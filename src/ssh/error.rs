@@ -66,6 +66,31 @@ pub enum Fault {
     Local,
 }
 
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The server has not identified itself.
+    Identification,
+    /// The first key exchange.
+    KeyExchange,
+    /// The user is not accepted yet.
+    Authentication,
+    /// The connection protocol.
+    Open,
+}
+
+impl Stage {
+    /// The stage in a sentence about what the peer did.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Identification => "before identifying itself",
+            Stage::KeyExchange => "during the key exchange",
+            Stage::Authentication => "during authentication",
+            Stage::Open => "after authentication",
+        }
+    }
+}
+
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -117,8 +142,8 @@ pub enum Error {
     HandshakeTimeout,
     /// No sign of life within the keepalive's deadline.
     KeepaliveTimeout,
-    /// The peer closed the TCP connection; holds when.
-    LinkClosed(&'static str),
+    /// The peer closed the TCP connection.
+    LinkClosed(Stage),
     /// The peer said goodbye; holds the reason code of RFC 4253 section 11.1 and its text.
     Disconnected(u32, PeerText),
     /// This side said goodbye.
@@ -225,7 +250,7 @@ impl fmt::Display for Error {
             Error::TooManyRequests => f.write_str("the peer sends requests but does not take the answers"),
             Error::HandshakeTimeout => f.write_str("the handshake did not end in time"),
             Error::KeepaliveTimeout => f.write_str("no answer to the keepalive"),
-            Error::LinkClosed(when) => write!(f, "the peer closed the connection {when}"),
+            Error::LinkClosed(stage) => write!(f, "the peer closed the connection {}", stage.name()),
             Error::Disconnected(code, text) => write!(f, "the peer disconnected: reason {code}, \"{text}\""),
             Error::Closed => f.write_str("closed by this gateway"),
             Error::Random => f.write_str("the operating system's random source failed"),

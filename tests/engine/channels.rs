@@ -354,6 +354,19 @@ fn a_silent_server_is_asked_for_a_sign_of_life_and_any_packet_is_one() {
 }
 
 #[test]
+fn a_probe_asks_at_once_and_ends_a_dead_link_soon() {
+    let mut pair = Pair::open();
+    pair.client.probe(5_000, pair.now);
+    pair.run().unwrap();
+    assert_eq!(pair.received(msg::GLOBAL_REQUEST).len(), 1);
+    pair.server.send(RequestFailure {});
+    pair.run().unwrap();
+    pair.advance(5_000).unwrap();
+    pair.client.probe(5_000, pair.now);
+    assert_eq!(pair.advance(5_000), Err(Error::KeepaliveTimeout));
+}
+
+#[test]
 fn traffic_makes_keepalives_unnecessary() {
     let mut pair = Pair::open();
     let id = pair.open_channel(0, 1000, 1000);
