@@ -2,4 +2,13 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod calendar;
+pub mod clock;
+pub mod domain;
+pub mod escape;
+pub mod exit;
 pub mod limits;
+pub mod logging;
+pub mod sdnotify;
+pub mod secret;
+pub mod syntax;
