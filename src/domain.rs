@@ -39,12 +39,8 @@ impl Domain {
         if !is_host(host) {
             return Err("holds no valid host name");
         }
-        if !port.is_empty()
-            && !port
-                .strip_prefix(':')
-                .and_then(|port| port.parse::<u16>().ok())
-                .is_some_and(|port| port > 0)
-        {
+        let number = port.strip_prefix(':').map(str::parse::<u16>);
+        if !port.is_empty() && !matches!(number, Some(Ok(1..))) {
             return Err("has a port that is not 1 to 65535");
         }
         let is_path = |byte: u8| {

@@ -70,6 +70,7 @@ impl Exit {
                 | Exit::Unavailable
                 | Exit::Software
                 | Exit::Os
+                | Exit::CantCreate
                 | Exit::Io
                 | Exit::TempFail
                 | Exit::Protocol

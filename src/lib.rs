@@ -4,6 +4,7 @@
 
 pub mod calendar;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod escape;
 pub mod exit;

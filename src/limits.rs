@@ -21,3 +21,15 @@ pub const LOG_HEAD_BYTES: usize = 120;
 
 /// Within this time a message is printed once.
 pub const LOG_WINDOW: Duration = Duration::from_secs(60);
+
+/// Bytes of a file of settings or of one secret: allocated while it is read.
+pub const CONFIG_FILE_BYTES: usize = 32 * 1024;
+
+/// Bytes of a token, password or JWT.
+pub const SECRET_BYTES: usize = 16 * 1024;
+
+/// Connections served at one time, unless configured.
+pub const TUNNELS_DEFAULT: u32 = 64;
+
+/// The most that can be configured.
+pub const TUNNELS_MAX: u32 = 1024;
