@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod api;
+pub mod bundle;
 pub mod calendar;
 pub mod clock;
 pub mod config;

@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use crate::limits::SECRET_BYTES;
+
 /// A UUID in its usual text form, any version and case (RFC 9562, 4).
 pub fn is_uuid(text: &str) -> bool {
     text.len() == 36
@@ -40,6 +42,11 @@ pub fn is_name(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// One word of printable ASCII, as it fits into an HTTP header: a token, password or JWT of at most [`SECRET_BYTES`].
+pub fn is_token(text: &str) -> bool {
+    (1..=SECRET_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Text that begins with one PEM label and ends with the same, of printable ASCII lines (RFC 7468, 2).

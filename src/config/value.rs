@@ -10,7 +10,7 @@ use crate::domain::Domain;
 use crate::escape::Escaped;
 use crate::limits::{CONFIG_FILE_BYTES, SECRET_BYTES};
 use crate::secret::Secret;
-use crate::syntax::{is_name, is_uuid};
+use crate::syntax::{is_name, is_token, is_uuid};
 
 /// A secret, or the file to read it from each time it is needed: tokens that others rotate live in files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,13 +81,8 @@ fn path_problem(value: &str) -> Option<String> {
 }
 
 fn secret_problem(value: &str) -> Option<String> {
-    if value.len() > SECRET_BYTES {
-        Some(format!("is longer than {SECRET_BYTES} bytes"))
-    } else if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Some("must be one word of printable ASCII".to_owned())
-    } else {
-        None
-    }
+    (!is_token(value))
+        .then(|| format!("must be one word of printable ASCII, at most {SECRET_BYTES} bytes"))
 }
 
 fn is_log_directive(text: &str) -> bool {
