@@ -2,7 +2,19 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod api;
+pub mod bundle;
+pub mod calendar;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod escape;
+pub mod exit;
 pub mod limits;
 pub mod relay;
 pub mod ssh;
 mod supervisor;
+pub mod logging;
+pub mod sdnotify;
+pub mod secret;
+pub mod syntax;

@@ -1,0 +1,406 @@
+//! The platform's API: blocking calls over HTTPS, each with deadlines, a bounded answer and a next step when it fails.
+//!
+//! Nothing here retries, waits or remembers: that is the supervisor's.
+
+mod answer;
+mod call;
+mod error;
+mod https;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::io::Read;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, Connector, SocksConnector, TcpConnector,
+};
+use zeroize::Zeroizing;
+
+pub use answer::{AccessToken, Enrolment, Relay};
+pub use call::Call;
+pub use error::{Error, Fault, NextStep};
+
+use crate::bundle::Bundle;
+use crate::calendar::parse_http_date;
+use crate::clock::Clock;
+use crate::domain::Domain;
+use crate::limits::{
+    API_BODY_BYTES, API_CONNECT, API_HEAD_BYTES, API_INPUT, API_OUTPUT, API_STACK, API_TOTAL,
+};
+use crate::secret::Secret;
+use answer::{Answer, WireError, retry_after};
+use error::quoted;
+use https::{HttpsConnector, client_config};
+use resolve::ThreadResolver;
+
+/// How to reach the platform.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// The platform.
+    pub domain: Domain,
+    /// More root certificates, PEM.
+    pub extra_ca_pem: Option<&'a [u8]>,
+    /// The clock that certificates are checked by. It learns the platform's time from each answer over verified TLS.
+    pub clock: Arc<Clock>,
+    /// For a connection, its TLS included; usually [`API_CONNECT`].
+    pub connect_deadline: Duration,
+    /// For a whole call; usually [`API_TOTAL`].
+    pub total_deadline: Duration,
+}
+
+impl Options<'_> {
+    /// With the usual deadlines and public roots.
+    pub fn new(domain: Domain, clock: Arc<Clock>) -> Self {
+        Self {
+            domain,
+            extra_ca_pem: None,
+            clock,
+            connect_deadline: API_CONNECT,
+            total_deadline: API_TOTAL,
+        }
+    }
+}
+
+/// A client of the platform's API. Calls block: see [`Client::spawn`].
+#[derive(Debug)]
+pub struct Client {
+    agent: ureq::Agent,
+    domain: Domain,
+    clock: Arc<Clock>,
+}
+
+impl Client {
+    /// A client that has not connected yet. A proxy is taken from the environment (`HTTPS_PROXY` and its kin).
+    ///
+    /// # Errors
+    /// What is wrong with `extra_ca_pem`, to follow its file's name in a message.
+    pub fn new(options: Options<'_>) -> Result<Self, String> {
+        let https = HttpsConnector {
+            config: client_config(options.extra_ca_pem, options.clock.clone())?,
+        };
+        let config = ureq::Agent::config_builder()
+            .user_agent(concat!("edge-gateway/", env!("CARGO_PKG_VERSION")))
+            .accept("application/json")
+            .http_status_as_error(false)
+            // A redirect of an API call is never meant: a captive portal, or http where https was needed.
+            .max_redirects(0)
+            .timeout_global(Some(options.total_deadline))
+            .timeout_resolve(Some(options.connect_deadline))
+            .timeout_connect(Some(options.connect_deadline))
+            .max_response_header_size(API_HEAD_BYTES)
+            .input_buffer_size(API_INPUT)
+            .output_buffer_size(API_OUTPUT)
+            // Minutes lie between calls: a connection kept would only hold its buffers.
+            .max_idle_connections(0)
+            .build();
+        let chain =
+            ().chain(SocksConnector::default())
+                .chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(https);
+        Ok(Self {
+            agent: ureq::Agent::with_parts(config, chain, ThreadResolver),
+            domain: options.domain,
+            clock: options.clock,
+        })
+    }
+
+    /// Runs `work` on a thread of its own with a small stack, and hands its result to `done` there.
+    ///
+    /// # Errors
+    /// The system refuses a thread; `done` is then not called.
+    pub fn spawn<T>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Client) -> T + Send + 'static,
+        done: impl FnOnce(T) + Send + 'static,
+    ) -> std::io::Result<()> {
+        let client = self.clone();
+        let thread = thread::Builder::new()
+            .name("api".to_owned())
+            .stack_size(API_STACK);
+        thread.spawn(move || done(work(&client))).map(drop)
+    }
+
+    /// Exchanges a one-time enrollment token. It is spent by success, and only by that.
+    ///
+    /// # Errors
+    /// As all calls: see [`Error::next`].
+    pub fn enroll(&self, enrollment_token: &Secret) -> Result<Enrolment, Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            token: &'a Secret,
+        }
+        self.post(
+            Call::Enroll,
+            None,
+            &Body {
+                token: enrollment_token,
+            },
+        )
+    }
+
+    /// Fetches certificates with a gateway access token.
+    ///
+    /// # Errors
+    /// As all calls.
+    pub fn connect(
+        &self,
+        access_token: &Secret,
+        relay_name: Option<&str>,
+    ) -> Result<Bundle, Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            relay_name: Option<&'a str>,
+        }
+        self.post(Call::Connect, Some(access_token), &Body { relay_name })
+    }
+
+    /// Registers a gateway by name and fetches its certificates, with a machine identity's token.
+    ///
+    /// # Errors
+    /// As all calls.
+    pub fn register(
+        &self,
+        identity_token: &Secret,
+        name: &str,
+        relay_name: Option<&str>,
+    ) -> Result<Bundle, Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            relay_name: Option<&'a str>,
+            name: &'a str,
+        }
+        self.post(
+            Call::Register,
+            Some(identity_token),
+            &Body { relay_name, name },
+        )
+    }
+
+    /// Tells the platform that the gateway lives. The platform dials back through the relay while this call runs, so
+    /// tunnels must be served meanwhile.
+    ///
+    /// # Errors
+    /// As all calls.
+    pub fn heartbeat(&self, token: &Secret) -> Result<(), Error> {
+        #[derive(Serialize)]
+        struct Nothing {}
+        #[derive(Serialize)]
+        struct Body {
+            capabilities: Nothing,
+        }
+        self.post(
+            Call::Heartbeat,
+            Some(token),
+            &Body {
+                capabilities: Nothing {},
+            },
+        )
+    }
+
+    /// The relays to choose from; those that are malformed are left out.
+    ///
+    /// # Errors
+    /// As all calls.
+    pub fn relays(&self, token: &Secret) -> Result<Vec<Relay>, Error> {
+        self.send(Call::Relays, Some(token), None)
+    }
+
+    /// Logs a machine identity in with client id and secret.
+    ///
+    /// # Errors
+    /// As all calls.
+    pub fn universal_auth_login(
+        &self,
+        client_id: &str,
+        client_secret: &Secret,
+    ) -> Result<AccessToken, Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            client_id: &'a str,
+            client_secret: &'a Secret,
+        }
+        self.post(
+            Call::UniversalAuth,
+            None,
+            &Body {
+                client_id,
+                client_secret,
+            },
+        )
+    }
+
+    /// Logs a machine identity in with a token of somebody whom the platform trusts.
+    ///
+    /// # Errors
+    /// As all calls.
+    pub fn jwt_login(
+        &self,
+        method: JwtMethod,
+        identity_id: &str,
+        jwt: &Secret,
+    ) -> Result<AccessToken, Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            identity_id: &'a str,
+            jwt: &'a Secret,
+        }
+        let call = match method {
+            JwtMethod::Oidc => Call::OidcAuth,
+            JwtMethod::Jwt => Call::JwtAuth,
+            JwtMethod::Kubernetes => Call::KubernetesAuth,
+        };
+        self.post(call, None, &Body { identity_id, jwt })
+    }
+
+    /// Prolongs a machine identity's token.
+    ///
+    /// # Errors
+    /// As all calls.
+    pub fn renew(&self, token: &Secret) -> Result<AccessToken, Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            access_token: &'a Secret,
+        }
+        self.post(
+            Call::Renew,
+            None,
+            &Body {
+                access_token: token,
+            },
+        )
+    }
+
+    fn post<A: Answer>(
+        &self,
+        call: Call,
+        token: Option<&Secret>,
+        body: &impl Serialize,
+    ) -> Result<A, Error> {
+        let body = serde_json::to_vec(body).map(Zeroizing::new);
+        let body = body.map_err(|error| self.error(call, Fault::BadAnswer(error.to_string())))?;
+        self.send(call, token, Some(body))
+    }
+
+    fn send<A: Answer>(
+        &self,
+        call: Call,
+        token: Option<&Secret>,
+        body: Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<A, Error> {
+        let answer = self.exchange(call, token, body.as_ref().map(|body| body.as_slice()));
+        answer
+            .and_then(|body| answer::parse(&body).map_err(Fault::BadAnswer))
+            .map_err(|fault| self.error(call, fault))
+    }
+
+    fn error(&self, call: Call, fault: Fault) -> Error {
+        Error {
+            call,
+            host: self.domain.host().to_owned(),
+            fault,
+        }
+    }
+
+    /// One request, and the body of its answer if that is the platform's and a success.
+    fn exchange(
+        &self,
+        call: Call,
+        token: Option<&Secret>,
+        body: Option<&[u8]>,
+    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let url = self.domain.api(call.path());
+        let bearer = token.map(|token| Zeroizing::new(format!("Bearer {}", token.expose())));
+        let authorization = bearer
+            .as_ref()
+            .map(|value| ("authorization", value.as_str()));
+        let response = match body {
+            Some(body) => {
+                let mut request = self
+                    .agent
+                    .post(url)
+                    .header("content-type", "application/json");
+                if let Some((name, value)) = authorization {
+                    request = request.header(name, value);
+                }
+                request.send(body)?
+            }
+            None => {
+                let mut request = self.agent.get(url);
+                if let Some((name, value)) = authorization {
+                    request = request.header(name, value);
+                }
+                request.call()?
+            }
+        };
+        let (head, mut body) = response.into_parts();
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(date) = header("date")
+            .and_then(parse_http_date)
+            .filter(|_| self.domain.is_https())
+        {
+            self.clock.learn(date);
+        }
+        let status = head.status.as_u16();
+        if (300..400).contains(&status) {
+            let target = quoted(header("location").unwrap_or("nowhere"));
+            return Err(Fault::NotTheApi(format!(
+                "a redirect ({status}) to {target}"
+            )));
+        }
+        let is_page = header("content-type")
+            .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+        let retry_after =
+            header("retry-after").and_then(|value| retry_after(value, self.clock.unix()));
+        let length = body.content_length();
+        if length.is_some_and(|length| length > API_BODY_BYTES as u64) {
+            return Err(Fault::TooLarge);
+        }
+        let mut bytes = Zeroizing::new(Vec::with_capacity(
+            length.map_or(API_INPUT, |length| length as usize),
+        ));
+        body.with_config()
+            .limit(API_BODY_BYTES as u64)
+            .reader()
+            .read_to_end(&mut bytes)
+            .map_err(ureq::Error::from)?;
+        // 511 is what RFC 6585 gives captive portals. Web pages with 429 and 5xx come from the platform's own front.
+        let is_page = is_page || bytes.trim_ascii_start().starts_with(b"<");
+        if status == 511 || (is_page && status != 429 && status < 500) {
+            return Err(Fault::NotTheApi(format!("a web page ({status})")));
+        }
+        if status < 300 {
+            return Ok(bytes);
+        }
+        let error = WireError::parse(&bytes).unwrap_or_default();
+        Err(Fault::Status {
+            status,
+            message: quoted(error.message()),
+            retry_after,
+            no_route: error.is_missing_route(),
+        })
+    }
+}
+
+/// The logins that take a token of somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JwtMethod {
+    /// `oidc-auth`.
+    Oidc,
+    /// `jwt-auth`.
+    Jwt,
+    /// `kubernetes`, with the pod's service account token.
+    Kubernetes,
+}

@@ -1,0 +1,158 @@
+//! Trust, names and time. The certificates are made by `tests/vectors/https/make.sh`: a private root, and a leaf for
+//! 127.0.0.1 that is good from 2026 to 2036.
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::*;
+use crate::clock::BUILD_TIME;
+
+const CA: &[u8] = include_bytes!("../../../tests/vectors/https/ca.pem");
+const LEAF: &[u8] = include_bytes!("../../../tests/vectors/https/leaf.pem");
+const KEY: &[u8] = include_bytes!("../../../tests/vectors/https/leaf.key");
+
+/// Serves `answer` to every connection over TLS.
+fn serve_tls(answer: Vec<u8>) -> Server {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let chain = CertificateDer::pem_slice_iter(LEAF)
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let config = config
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from_pem_slice(KEY).unwrap());
+    let config = Arc::new(config.unwrap());
+    let (sender, requests) = mpsc::channel();
+    listen(requests, move |socket| {
+        let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+        let mut stream = BufReader::new(rustls::StreamOwned::new(connection, socket));
+        // Clients that do not trust us leave here.
+        if let Some(request) = read_request(&mut stream) {
+            let _ = sender.send(request);
+            let stream = stream.get_mut();
+            stream.write_all(&answer).unwrap();
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    })
+}
+
+fn client(
+    server: &Server,
+    host: &str,
+    extra_ca_pem: Option<&[u8]>,
+    clock: Arc<Clock>,
+) -> Result<Client, String> {
+    let domain = Domain::parse(&format!("https://{host}:{}", server.address.port())).unwrap();
+    Client::new(Options {
+        extra_ca_pem,
+        ..Options::new(domain, clock)
+    })
+}
+
+fn fails(host: &str, extra_ca_pem: Option<&[u8]>, last_good: u64) -> Error {
+    let server = serve_tls(json(200, "{}"));
+    client(&server, host, extra_ca_pem, Arc::new(Clock::new(last_good)))
+        .unwrap()
+        .heartbeat(&token())
+        .unwrap_err()
+}
+
+#[test]
+fn a_private_root_and_the_platforms_time() {
+    let server = serve_tls(answer(200, "date: Wed, 01 Jan 2031 00:00:00 GMT\r\n", "{}"));
+    let clock = Arc::new(Clock::new(0));
+    let client = Arc::new(client(&server, "127.0.0.1", Some(CA), clock.clone()).unwrap());
+    // On the thread and stack that the agent uses, twice: the second time the session is resumed.
+    for _ in 0..2 {
+        let (sender, receiver) = mpsc::channel();
+        client
+            .spawn(
+                |client| client.heartbeat(&token()),
+                move |result| sender.send(result).unwrap(),
+            )
+            .unwrap();
+        assert_eq!(receiver.recv().unwrap(), Ok(()));
+    }
+    assert_eq!(clock.last_good(), 1_924_992_000);
+    assert_eq!(
+        server.requests.recv().unwrap().header("authorization"),
+        Some(&*format!("Bearer {TOKEN}"))
+    );
+}
+
+#[test]
+fn an_unknown_root() {
+    let error = fails("127.0.0.1", None, 0);
+    assert!(matches!(error.fault, Fault::Untrusted(_)), "{error}");
+    assert_eq!(error.next(), NextStep::TlsTrust);
+    assert!(
+        error.to_string().contains("EDGE_GATEWAY_CA_FILE"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_certificate_for_another_name() {
+    let error = fails("localhost", Some(CA), 0);
+    assert!(
+        matches!(&error.fault, Fault::Untrusted(what) if what.contains("localhost")),
+        "{error}"
+    );
+}
+
+#[test]
+fn validity_is_checked_by_our_clock() {
+    let year_2037 = 2_114_380_800;
+    assert!(BUILD_TIME < year_2037, "make the test's certificates anew");
+    let error = fails("127.0.0.1", Some(CA), year_2037);
+    assert!(matches!(error.fault, Fault::Expired(_)), "{error}");
+    assert_eq!(error.next(), NextStep::Clock);
+}
+
+#[test]
+fn plain_http_tells_no_time_and_no_tls() {
+    let server = serve(vec![
+        answer(200, "date: Wed, 01 Jan 2031 00:00:00 GMT\r\n", "{}"),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+    ]);
+    let clock = Arc::new(Clock::new(0));
+    let domain = Domain::parse(&format!("http://{}", server.address)).unwrap();
+    Client::new(Options::new(domain, clock.clone()))
+        .unwrap()
+        .heartbeat(&token())
+        .unwrap();
+    assert_eq!(clock.last_good(), 0);
+    drop(server);
+
+    let (_unused, requests) = mpsc::channel();
+    let server = listen(requests, |mut stream| {
+        stream
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .unwrap()
+    });
+    let error = client(&server, "127.0.0.1", None, clock)
+        .unwrap()
+        .heartbeat(&token())
+        .unwrap_err();
+    assert!(matches!(error.fault, Fault::Tls(_)), "{error}");
+}
+
+#[test]
+fn files_that_are_no_root_certificates() {
+    let server = serve_tls(Vec::new());
+    let refusal =
+        |pem: &[u8]| client(&server, "127.0.0.1", Some(pem), Arc::new(Clock::new(0))).unwrap_err();
+    assert!(refusal(b"").contains("no PEM certificate"));
+    assert!(refusal(KEY).contains("no PEM certificate"));
+    assert!(
+        refusal(b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n")
+            .contains("block 1")
+    );
+    assert!(
+        refusal(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+            .contains("certificate 1")
+    );
+}

@@ -1,0 +1,278 @@
+//! How the gateway proves who it is, from the settings that say so.
+
+use std::path::PathBuf;
+
+use super::args::Command;
+use super::error::{ConfigError, example};
+use super::files::Files;
+use super::layer::{Entry, Values};
+use super::table::{Id, SERVICE_ACCOUNT_TOKEN, setting};
+use super::value::SecretSource;
+use crate::secret::Secret;
+
+/// What the agent shows the platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Nothing was configured: what the state file holds, or nothing at all.
+    Stored,
+    /// A one-time enrollment token. Equal to the one enrolled with before: the state's access token counts.
+    Enroll(Secret),
+    /// A lasting gateway access token.
+    Gateway(Secret),
+    /// A machine identity, which registers the gateway by its name.
+    Identity(Identity),
+}
+
+/// How a machine identity logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Its access token, got elsewhere.
+    Token(Secret),
+    /// `universal-auth`.
+    Universal {
+        /// The client id.
+        client_id: String,
+        /// The client secret.
+        client_secret: Secret,
+    },
+    /// `oidc-auth`.
+    Oidc {
+        /// The identity's UUID.
+        identity_id: String,
+        /// The identity provider's token.
+        jwt: SecretSource,
+    },
+    /// `jwt-auth`.
+    Jwt {
+        /// The identity's UUID.
+        identity_id: String,
+        /// The token.
+        jwt: SecretSource,
+    },
+    /// `kubernetes`.
+    Kubernetes {
+        /// The identity's UUID.
+        identity_id: String,
+        /// The pod's service account token.
+        token_path: PathBuf,
+    },
+}
+
+/// Settings that say who the gateway is. One that the chosen way does not use is worth a warning.
+const CREDENTIALS: [Id; 8] = [
+    Id::Token,
+    Id::AccessToken,
+    Id::EnrollmentToken,
+    Id::ClientId,
+    Id::ClientSecret,
+    Id::IdentityId,
+    Id::Jwt,
+    Id::ServiceAccountTokenPath,
+];
+
+/// Chooses. Warnings are added to `warnings`.
+pub(super) fn choose(
+    command: Command,
+    values: &Values,
+    files: &dyn Files,
+    warnings: &mut Vec<String>,
+) -> Result<Auth, ConfigError> {
+    let (auth, used) = match (values.get(Id::EnrollMethod), values.get(Id::AuthMethod)) {
+        (Some(enroll), Some(auth)) => return Err(contradiction(enroll, auth)),
+        (Some(enroll), None) if enroll.value.as_str() != "token" => {
+            return Err(unsupported(
+                enroll,
+                "--enroll-method=token, or --auth-method=kubernetes with a machine identity",
+            ));
+        }
+        (None, Some(method)) => identity(method, values, files, warnings)?,
+        // `enroll` without a method can only mean the one-time token.
+        (None, None)
+            if command != Command::Enroll && prefers(values, Id::Token, Id::AccessToken)? =>
+        {
+            identity_token(values, files, warnings)?
+        }
+        _ => enrollment(values, files, warnings)?,
+    };
+    if matches!(auth, Auth::Identity(_)) && values.get(Id::GatewayName).is_none() {
+        return Err(missing(
+            Id::GatewayName,
+            "a machine identity registers the gateway by its name",
+        ));
+    }
+    if command == Command::Enroll && auth == Auth::Stored {
+        return Err(missing(Id::Token, "enroll needs a token from the platform"));
+    }
+    for entry in CREDENTIALS
+        .iter()
+        .filter(|id| !used.contains(id))
+        .filter_map(|id| values.get(*id))
+    {
+        warnings.push(format!(
+            "{} has no effect: {}",
+            entry.label(),
+            purpose(&auth)
+        ));
+    }
+    Ok(auth)
+}
+
+/// What is chosen and which settings it used.
+type Choice = (Auth, &'static [Id]);
+
+/// The platform's gateway tokens: one-time, lasting, or none.
+fn enrollment(
+    values: &Values,
+    files: &dyn Files,
+    warnings: &mut Vec<String>,
+) -> Result<Choice, ConfigError> {
+    const USED: &[Id] = &[Id::Token, Id::AccessToken, Id::EnrollmentToken];
+    let given = values.secret(Id::Token, files, warnings)?;
+    let access = values.secret(Id::AccessToken, files, warnings)?;
+    let enrolled_with = values.secret(Id::EnrollmentToken, files, warnings)?;
+    let auth = match (given, access, enrolled_with) {
+        (None, None, None) => Auth::Stored,
+        (None, None, Some((token, _))) | (Some((token, _)), None, _) => Auth::Enroll(token),
+        (None, Some((access, _)), _) => Auth::Gateway(access),
+        // What the official gateway keeps: the same one-time token means that it is enrolled already.
+        (Some((token, _)), Some((access, _)), Some((used, _))) => {
+            if used == token {
+                Auth::Gateway(access)
+            } else {
+                Auth::Enroll(token)
+            }
+        }
+        (Some((token, _)), Some((access, _)), None) => {
+            if prefers(values, Id::Token, Id::AccessToken)? {
+                Auth::Enroll(token)
+            } else {
+                Auth::Gateway(access)
+            }
+        }
+    };
+    Ok((auth, USED))
+}
+
+fn identity_token(
+    values: &Values,
+    files: &dyn Files,
+    warnings: &mut Vec<String>,
+) -> Result<Choice, ConfigError> {
+    let Some((token, _)) = values.secret(Id::Token, files, warnings)? else {
+        return Ok((Auth::Stored, &[]));
+    };
+    if !token.expose().starts_with("eyJ") {
+        let method = setting(Id::EnrollMethod);
+        warnings.push(format!(
+            "INFISICAL_TOKEN does not look like a machine identity's access token; for a one-time enrollment token set {}",
+            example(method)
+        ));
+    }
+    Ok((Auth::Identity(Identity::Token(token)), &[Id::Token]))
+}
+
+fn identity(
+    method: &Entry,
+    values: &Values,
+    files: &dyn Files,
+    warnings: &mut Vec<String>,
+) -> Result<Choice, ConfigError> {
+    let why = format!("{} is {}", method.label(), method.value.as_str());
+    let text = |id| {
+        values
+            .text(id)
+            .map(str::to_owned)
+            .ok_or_else(|| missing(id, &why))
+    };
+    let (identity, used): (_, &[Id]) = match method.value.as_str() {
+        "universal-auth" => {
+            let client_id = text(Id::ClientId)?;
+            let (client_secret, _) = values
+                .secret(Id::ClientSecret, files, warnings)?
+                .ok_or_else(|| missing(Id::ClientSecret, &why))?;
+            (
+                Identity::Universal {
+                    client_id,
+                    client_secret,
+                },
+                &[Id::ClientId, Id::ClientSecret],
+            )
+        }
+        "kubernetes" => {
+            let token_path = values
+                .path(Id::ServiceAccountTokenPath)
+                .unwrap_or_else(|| PathBuf::from(SERVICE_ACCOUNT_TOKEN));
+            (
+                Identity::Kubernetes {
+                    identity_id: text(Id::IdentityId)?,
+                    token_path,
+                },
+                &[Id::IdentityId, Id::ServiceAccountTokenPath],
+            )
+        }
+        kind @ ("oidc-auth" | "jwt-auth") => {
+            let identity_id = text(Id::IdentityId)?;
+            let (_, jwt) = values
+                .secret(Id::Jwt, files, warnings)?
+                .ok_or_else(|| missing(Id::Jwt, &why))?;
+            let identity = if kind == "jwt-auth" {
+                Identity::Jwt { identity_id, jwt }
+            } else {
+                Identity::Oidc { identity_id, jwt }
+            };
+            (identity, &[Id::IdentityId, Id::Jwt])
+        }
+        _ => {
+            return Err(unsupported(
+                method,
+                "universal-auth, kubernetes, oidc-auth, jwt-auth, or --enroll-method=token",
+            ));
+        }
+    };
+    Ok((Auth::Identity(identity), used))
+}
+
+/// Whether `a` is given and `b` is not, or in a source of less weight. Both in one source: refused.
+fn prefers(values: &Values, a: Id, b: Id) -> Result<bool, ConfigError> {
+    match (values.get(a), values.get(b)) {
+        (Some(a), Some(b)) => match a.origin.weight().cmp(&b.origin.weight()) {
+            std::cmp::Ordering::Equal => Err(contradiction(a, b)),
+            order => Ok(order.is_gt()),
+        },
+        (a, _) => Ok(a.is_some()),
+    }
+}
+
+fn purpose(auth: &Auth) -> &'static str {
+    match auth {
+        Auth::Stored => "no credentials are in use but the stored ones",
+        Auth::Enroll(_) | Auth::Gateway(_) => "the gateway uses its own token",
+        Auth::Identity(Identity::Token(_)) => "the machine identity's token is given",
+        Auth::Identity(_) => "another login method is chosen",
+    }
+}
+
+fn contradiction(a: &Entry, b: &Entry) -> ConfigError {
+    ConfigError::config(format!(
+        "{} and {} contradict each other; keep one",
+        a.label(),
+        b.label()
+    ))
+}
+
+fn missing(id: Id, why: &str) -> ConfigError {
+    let setting = setting(id);
+    ConfigError::config(format!(
+        "{} is missing: {why}; example: {}",
+        setting.key,
+        example(setting)
+    ))
+}
+
+fn unsupported(entry: &Entry, instead: &str) -> ConfigError {
+    ConfigError::config(format!(
+        "{}: {} is not supported in this build; use {instead}",
+        entry.label(),
+        entry.value.as_str()
+    ))
+}
