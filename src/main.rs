@@ -1,2 +1,6 @@
 //! The `edge-gateway` binary.
-fn main() {}
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    edge_gateway::cli::main()
+}
