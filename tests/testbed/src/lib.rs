@@ -1,1 +1,10 @@
 //! A stand-in platform, relay and client to run edge-gateway against.
+//!
+//! Nothing here depends on the agent: the test bed is an independent peer, and the agent meets it only as a
+//! process or as a byte stream. Every part listens on a free port of the loopback interface and goes away with
+//! the value that owns it.
+#![forbid(unsafe_code)]
+
+pub mod certs;
+pub mod echo_gateway;
+pub mod relay;
