@@ -6,5 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod certs;
+pub mod client;
 pub mod echo_gateway;
+pub mod http;
 pub mod relay;
+pub mod targets;
+mod tls;

@@ -1,0 +1,76 @@
+//! The services behind the agent: what a tunnel leads to.
+
+mod http;
+mod tcp;
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+
+pub use http::HttpTarget;
+pub use tcp::{closes_early, echo, pattern, refusing, sink, source, stalling};
+
+/// A TCP service on a free loopback port. Dropping it closes the port and every connection.
+pub struct Target {
+    addr: SocketAddr,
+    accepted: Arc<AtomicU64>,
+    task: AbortHandle,
+}
+
+impl Target {
+    /// Serves each connection with this.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn serve<F, S>(service: F) -> io::Result<Target>
+    where
+        F: Fn(TcpStream) -> S + Send + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let addr = listener.local_addr()?;
+        let accepted = Arc::new(AtomicU64::new(0));
+        let counter = accepted.clone();
+        let accepting = async move {
+            // Owned by the task, so that the connections end with it.
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let Ok((stream, _)) = accepted else { return };
+                        counter.fetch_add(1, Ordering::Relaxed);
+                        connections.spawn(service(stream));
+                    }
+                    Some(_) = connections.join_next() => {}
+                }
+            }
+        };
+        let task = tokio::spawn(accepting).abort_handle();
+        Ok(Target {
+            addr,
+            accepted,
+            task,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Connections so far.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
