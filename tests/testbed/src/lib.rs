@@ -5,8 +5,12 @@
 //! the value that owns it.
 #![forbid(unsafe_code)]
 
+pub mod agent;
+pub mod api;
+pub mod bed;
 pub mod certs;
 pub mod client;
+pub mod dir;
 pub mod echo_gateway;
 pub mod http;
 pub mod relay;

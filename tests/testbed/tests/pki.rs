@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{TempDir, tool};
+use common::tool;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,14 +14,15 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ProtocolVersion, RootCertStore, ServerConfig};
 use testbed::certs::{KeyKind, LeafSpec, PkiFactory, Validity};
 use testbed::client::TlsClient;
+use testbed::dir::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_rustls::TlsAcceptor;
 
 /// `openssl x509 -text` of the first certificate in PEM text, in one line without the spaces that differ
 /// between versions of OpenSSL.
 fn describe(pem: &str) -> Option<String> {
-    let dir = TempDir::new();
-    let file = dir.write("cert.pem", pem);
+    let dir = TempDir::new().unwrap();
+    let file = dir.write("cert.pem", pem).unwrap();
     let output = tool("openssl", &["x509", "-noout", "-text", "-in"], &[&file])?;
     assert!(
         output.status.success(),

@@ -1,12 +1,11 @@
 //! The relay against russh's own client and OpenSSH's.
 
-mod common;
-
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use testbed::certs::{CertSpec, CertType, KeyKind, SshCredential, SshFactory, Validity};
+use testbed::dir::TempDir;
 use testbed::echo_gateway::EchoGateway;
 use testbed::relay::{HostKey, OpenError, OtherChannel, Relay, RelayConfig, Tunnel};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -284,18 +283,18 @@ async fn dropping_the_last_handle_ends_everything() {
 /// OpenSSH's client with an RSA certificate: the one independent peer that names its algorithms as the agent does.
 #[tokio::test]
 async fn openssh_logs_in_with_rsa_certificates() {
-    use std::os::unix::fs::PermissionsExt as _;
-
     let bed = Fixture::new(KeyKind::Rsa2048).await;
     let credential = bed.user().issue();
-    let dir = common::TempDir::new();
-    let key = dir.write("key", &credential.private_key_pem());
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    dir.write("key-cert.pub", credential.certificate_line());
-    let known = dir.write(
-        "known",
-        &format!("@cert-authority * {}\n", bed.ssh.host_ca_line()),
-    );
+    let dir = TempDir::new().unwrap();
+    let key = dir.write("key", &credential.private_key_pem()).unwrap();
+    dir.write("key-cert.pub", credential.certificate_line())
+        .unwrap();
+    let known = dir
+        .write(
+            "known",
+            &format!("@cert-authority * {}\n", bed.ssh.host_ca_line()),
+        )
+        .unwrap();
 
     let started = tokio::process::Command::new("ssh")
         .args([

@@ -2,16 +2,18 @@
 
 mod common;
 
-use std::path::Path;
 use std::process::Output;
 
-use common::{TempDir, tool};
+use common::tool;
 use testbed::certs::{KeyKind, SshCredential, SshFactory};
+use testbed::dir::TempDir;
 
 /// What `ssh-keygen -L` says of a certificate, or `None` without OpenSSH.
 fn describe(credential: &SshCredential) -> Option<String> {
-    let dir = TempDir::new();
-    let file = dir.write("cert.pub", credential.certificate_line());
+    let dir = TempDir::new().unwrap();
+    let file = dir
+        .write("cert.pub", credential.certificate_line())
+        .unwrap();
     let output = tool("ssh-keygen", &["-L", "-f"], &[&file])?;
     Some(stdout(output))
 }
@@ -98,9 +100,8 @@ fn private_key_matches_the_certificate_in_every_kind() {
         KeyKind::Ed25519,
     ] {
         let credential = SshFactory::with_kind(kind).host("h:1").issue();
-        let dir = TempDir::new();
-        let private = dir.write("key", &credential.private_key_pem());
-        restrict(&private);
+        let dir = TempDir::new().unwrap();
+        let private = dir.write("key", &credential.private_key_pem()).unwrap();
         let Some(output) = tool("ssh-keygen", &["-y", "-f"], &[&private]) else {
             return;
         };
@@ -114,12 +115,6 @@ fn private_key_matches_the_certificate_in_every_kind() {
             "{kind:?}"
         );
     }
-}
-
-/// ssh-keygen reads no private key that others can read.
-fn restrict(file: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[test]

@@ -146,7 +146,7 @@ where
             stream.write_all(&pattern(0, count)).await?;
             return Ok(false);
         }
-        "drip" => drip(stream, &pattern(0, count)).await?,
+        "drip" => drip(stream, request, &pattern(0, count)).await?,
         "status" => {
             whole(
                 stream,
@@ -232,13 +232,16 @@ where
     stream.write_all(b"0\r\nX-End: yes\r\n\r\n").await
 }
 
-async fn drip<S>(stream: &mut S, body: &[u8]) -> io::Result<()>
+async fn drip<S>(stream: &mut S, request: &Message, body: &[u8]) -> io::Result<()>
 where
     S: AsyncWrite + Unpin,
 {
     stream
         .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes())
         .await?;
+    if request.method() == "HEAD" {
+        return Ok(());
+    }
     for byte in body {
         stream.write_all(std::slice::from_ref(byte)).await?;
         stream.flush().await?;

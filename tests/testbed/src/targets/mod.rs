@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 
 pub use http::HttpTarget;
 pub use tcp::{closes_early, echo, pattern, refusing, sink, source, stalling};
@@ -19,7 +19,7 @@ pub use tcp::{closes_early, echo, pattern, refusing, sink, source, stalling};
 pub struct Target {
     addr: SocketAddr,
     accepted: Arc<AtomicU64>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 impl Target {
@@ -32,7 +32,19 @@ impl Target {
         F: Fn(TcpStream) -> S + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Target::serve_at((Ipv4Addr::LOCALHOST, 0).into(), service).await
+    }
+
+    /// The same on this address.
+    ///
+    /// # Errors
+    /// When it can't be bound.
+    pub async fn serve_at<F, S>(addr: SocketAddr, service: F) -> io::Result<Target>
+    where
+        F: Fn(TcpStream) -> S + Send + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let accepted = Arc::new(AtomicU64::new(0));
         let counter = accepted.clone();
@@ -50,7 +62,7 @@ impl Target {
                 }
             }
         };
-        let task = tokio::spawn(accepting).abort_handle();
+        let task = tokio::spawn(accepting);
         Ok(Target {
             addr,
             accepted,
@@ -66,6 +78,13 @@ impl Target {
     /// Connections so far.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Closes the port and every connection, and returns when that is done.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        // Always the error of an aborted task.
+        let _ = (&mut self.task).await;
     }
 }
 

@@ -1,39 +1,19 @@
 //! What the test files share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 
-/// A folder that goes away with the value.
-pub(crate) struct TempDir(PathBuf);
-
-impl TempDir {
-    pub(crate) fn new() -> TempDir {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "testbed-test-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        TempDir(path)
-    }
-
-    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use testbed::http::{self, Message};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// Runs a tool that may be missing: `None`, said on standard error, when it is.
 pub(crate) fn tool(name: &str, args: &[&str], files: &[&Path]) -> Option<Output> {
@@ -43,5 +23,69 @@ pub(crate) fn tool(name: &str, args: &[&str], files: &[&Path]) -> Option<Output>
             eprintln!("skipped: {name} does not run here: {e}");
             None
         }
+    }
+}
+
+/// A connection to an HTTP or HTTPS server.
+pub(crate) struct Connection(BufReader<Box<dyn Stream>>);
+
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+impl Connection {
+    pub(crate) async fn plain(addr: SocketAddr) -> io::Result<Connection> {
+        Ok(Connection(BufReader::new(Box::new(
+            TcpStream::connect(addr).await?,
+        ))))
+    }
+
+    /// HTTPS to a server that this PEM certificate vouches for.
+    pub(crate) async fn tls(addr: SocketAddr, ca_pem: &str) -> io::Result<Connection> {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(addr).await?;
+        let name = ServerName::from(addr.ip());
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await?;
+        Ok(Connection(BufReader::new(Box::new(stream))))
+    }
+
+    /// Sends a request, framed by its length if it has a body, and reads the response.
+    pub(crate) async fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> io::Result<Message> {
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
+        for (name, value) in headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() {
+            text += &format!("Content-Length: {}\r\n", body.len());
+        }
+        self.0
+            .write_all(format!("{text}\r\n{body}").as_bytes())
+            .await?;
+        self.0.flush().await?;
+        http::read_response(&mut self.0, method).await
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> io::Result<Message> {
+        self.request("GET", path, &[], "").await
+    }
+
+    pub(crate) fn stream(&mut self) -> &mut BufReader<Box<dyn Stream>> {
+        &mut self.0
     }
 }
