@@ -130,6 +130,13 @@ impl Agent {
         ))
     }
 
+    /// Waits until the process has closed its output, which it does when it ends.
+    pub async fn output_ended(&self) {
+        let mut log = self.log.clone();
+        // An error when both readers have dropped their sender.
+        while log.changed().await.is_ok() {}
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -221,9 +228,7 @@ impl Agent {
     /// `TimedOut`, with the whole log.
     pub async fn finish(mut self, limit: Duration) -> io::Result<(ExitStatus, Vec<String>)> {
         let status = self.wait(limit).await?;
-        let mut log = self.log.clone();
-        // Ends when both readers have dropped their sender.
-        while log.changed().await.is_ok() {}
+        self.output_ended().await;
         Ok((status, self.log()))
     }
 }

@@ -1,13 +1,14 @@
 //! All parts together: one relay, the API, the certificates and the folders, ready for an agent.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::AgentConfig;
 use crate::api::{Api, ApiConfig, RelayEntry};
-use crate::certs::{PkiFactory, SshFactory, WebCa};
+use crate::certs::{self, KeyKind, PkiFactory, SshFactory, WebCa};
 use crate::client::PlatformClient;
 use crate::dir::TempDir;
 use crate::relay::{Relay, RelayConfig};
@@ -27,6 +28,14 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Issues every key and certificate of the platform in this kind.
+    pub fn keys(mut self, kind: KeyKind) -> Self {
+        self.ssh = Arc::new(SshFactory::with_kind(kind));
+        self.pki = Arc::new(PkiFactory::with_kind(kind));
+        self.relay.ssh = self.ssh.clone();
+        self
+    }
+
     /// Changes the relay.
     pub fn relay(mut self, change: impl FnOnce(&mut RelayConfig)) -> Self {
         change(&mut self.relay);
@@ -59,13 +68,7 @@ impl Builder {
             enroll_with_bundle: self.enroll_with_bundle,
         })
         .await?;
-        api.add_relay(RelayEntry {
-            name: RELAY_NAME.to_owned(),
-            host: relay.ssh_addr().ip().to_string(),
-            of_organization: true,
-            heartbeat_age: Some(Duration::from_secs(30)),
-            relay: Some(relay.clone()),
-        });
+        api.add_relay(entry(RELAY_NAME, &relay));
         let dir = TempDir::new()?;
         let ca_file = dir.write("ca.pem", &web.pem())?;
         let gateway_id = api.gateway_id(GATEWAY_NAME);
@@ -79,6 +82,17 @@ impl Builder {
             ca_file,
             dir,
         })
+    }
+}
+
+/// How the platform lists a relay of the organization that is well.
+fn entry(name: &str, relay: &Relay) -> RelayEntry {
+    RelayEntry {
+        name: name.to_owned(),
+        host: relay.ssh_addr().ip().to_string(),
+        of_organization: true,
+        heartbeat_age: Some(Duration::from_secs(30)),
+        relay: Some(relay.clone()),
     }
 }
 
@@ -98,12 +112,14 @@ pub struct Bed {
     pub gateway_id: String,
     /// A file with `web`'s certificate.
     pub ca_file: PathBuf,
-    dir: TempDir,
+    /// The bed's folder.
+    pub dir: TempDir,
 }
 
 impl Bed {
     /// A bed with the platform's usual shapes.
     pub fn builder() -> Builder {
+        certs::warm_up();
         let (ssh, pki) = (Arc::new(SshFactory::new()), Arc::new(PkiFactory::new()));
         let relay = RelayConfig::new(ssh.clone());
         Builder {
@@ -121,6 +137,19 @@ impl Bed {
     /// When a port can't be bound or a folder can't be made.
     pub async fn start() -> io::Result<Bed> {
         Bed::builder().start().await
+    }
+
+    /// Starts another relay and lists it. It has the first one's port on another loopback address, because the agent
+    /// has one port for all relays.
+    ///
+    /// # Errors
+    /// When the port is taken there.
+    pub async fn add_relay(&self, name: &str, address: Ipv4Addr) -> io::Result<Relay> {
+        let mut config = RelayConfig::new(self.ssh.clone());
+        config.bind = (address, self.relay.ssh_addr().port()).into();
+        let relay = Relay::start(config).await?;
+        self.api.add_relay(entry(name, &relay));
+        Ok(relay)
     }
 
     /// The agent's state folder, which is there and empty at first.

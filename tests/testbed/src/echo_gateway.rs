@@ -1,5 +1,5 @@
-//! A gateway on russh's client that echoes what each channel receives: the test bed's own client for its relay, and
-//! the one to compare the agent's SSH engine with.
+//! A gateway on russh's client, which echoes what each channel receives unless told otherwise: the test bed's own
+//! client for its relay, and the one to compare the agent's SSH engine with.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,12 +12,19 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::encoding::Encode as _;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey, PublicKeyOrCertificate};
-use russh::{AgentAuthError, Channel, Disconnect, Preferred, Signer};
+use russh::{AgentAuthError, Channel, ChannelStream, Disconnect, Preferred, Signer};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::certs::SshCredential;
 
 /// A connected and authenticated gateway. Dropping it drops the connection.
 pub struct EchoGateway(Handle<Events>);
+
+/// A channel that the relay opened, as a byte stream.
+pub type Incoming = ChannelStream<Msg>;
+
+/// What happens to each channel; it must not block, so it starts a task.
+type Service = Box<dyn Fn(Incoming) + Send>;
 
 impl EchoGateway {
     /// Logs in to a relay that `host_ca_line` vouches for.
@@ -30,10 +37,28 @@ impl EchoGateway {
         credential: &SshCredential,
         host_ca_line: &str,
     ) -> io::Result<EchoGateway> {
+        EchoGateway::login_serving(relay, gateway_id, credential, host_ca_line, |channel| {
+            tokio::spawn(echo(channel));
+        })
+        .await
+    }
+
+    /// The same with another service than echo.
+    ///
+    /// # Errors
+    /// As [`EchoGateway::login`].
+    pub async fn login_serving(
+        relay: SocketAddr,
+        gateway_id: &str,
+        credential: &SshCredential,
+        host_ca_line: &str,
+        service: impl Fn(Incoming) + Send + 'static,
+    ) -> io::Result<EchoGateway> {
         let host_ca = PublicKey::from_openssh(host_ca_line).map_err(io::Error::other)?;
         let events = Events {
             host_ca,
             principal: relay.to_string(),
+            service: Box::new(service),
         };
         let config = client::Config {
             preferred: preferred(),
@@ -109,6 +134,15 @@ fn preferred() -> Preferred {
 struct Events {
     host_ca: PublicKey,
     principal: String,
+    service: Service,
+}
+
+async fn echo(channel: Incoming) {
+    let (mut reader, mut writer) = tokio::io::split(channel);
+    // Ends when the relay closes the channel, in whatever way.
+    if tokio::io::copy(&mut reader, &mut writer).await.is_ok() {
+        let _ = writer.shutdown().await;
+    }
 }
 
 impl client::Handler for Events {
@@ -139,12 +173,7 @@ impl client::Handler for Events {
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
         reply.accept().await;
-        tokio::spawn(async move {
-            let (mut reader, mut writer) = tokio::io::split(channel.into_stream());
-            // Ends when the relay closes the channel.
-            let _ = tokio::io::copy(&mut reader, &mut writer).await;
-            let _ = tokio::io::AsyncWriteExt::shutdown(&mut writer).await;
-        });
+        (self.service)(channel.into_stream());
         Ok(())
     }
 

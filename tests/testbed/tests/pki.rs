@@ -6,17 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::tool;
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ProtocolVersion, RootCertStore, ServerConfig};
+use common::{agent_like, tool};
+use rustls::ProtocolVersion;
 use testbed::certs::{KeyKind, LeafSpec, PkiFactory, Validity};
 use testbed::client::TlsClient;
 use testbed::dir::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio_rustls::TlsAcceptor;
 
 /// `openssl x509 -text` of the first certificate in PEM text, in one line without the spaces that differ
 /// between versions of OpenSSL.
@@ -127,29 +122,6 @@ fn client_leaf_has_the_platforms_shape() {
     );
 }
 
-/// A TLS server with what the agent gets in its certificate bundle.
-fn agent_like(pki: &PkiFactory) -> TlsAcceptor {
-    let mut anchors = RootCertStore::empty();
-    for anchor in CertificateDer::pem_slice_iter(pki.client_chain_pem().as_bytes()) {
-        anchors.add(anchor.unwrap()).unwrap();
-    }
-    let provider = Arc::new(ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(anchors.into(), provider.clone())
-        .build()
-        .unwrap();
-    let leaf = pki.gateway().issue();
-    let certificate = CertificateDer::from_pem_slice(leaf.certificate_pem().as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(leaf.private_key_pem().as_bytes()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"infisical-ping".to_vec()];
-    TlsAcceptor::from(Arc::new(config))
-}
-
 /// One connection in memory: what the client read, and the version it spoke.
 async fn talk(
     pki: &Arc<PkiFactory>,
@@ -157,7 +129,7 @@ async fn talk(
     leaf: LeafSpec,
 ) -> io::Result<(Vec<u8>, ProtocolVersion)> {
     let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(16 * 1024);
-    let acceptor = agent_like(pki);
+    let acceptor = agent_like(pki, &["infisical-ping"]);
     let server = tokio::spawn(async move {
         let mut stream = acceptor.accept(far).await?;
         assert_eq!(stream.get_ref().1.server_name(), None);

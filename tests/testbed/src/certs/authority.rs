@@ -5,7 +5,6 @@ use rcgen::{
     IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
     PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData,
 };
-use rsa::pkcs8::EncodePrivateKey as _;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use super::keys::{self, KeyKind};
@@ -117,10 +116,7 @@ pub(crate) fn name(organization: Option<&str>, common_name: &str) -> Distinguish
 pub(crate) fn key(kind: KeyKind, role: &str) -> KeyPair {
     let algorithm = match kind {
         KeyKind::Rsa2048 => {
-            let der = keys::rsa(role)
-                .to_pkcs8_der()
-                .expect("a key that was generated");
-            let der = PrivatePkcs8KeyDer::from(der.as_bytes());
+            let der = PrivatePkcs8KeyDer::from(keys::rsa_pkcs8(role));
             return KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_RSA_SHA256)
                 .expect("a 2048-bit key");
         }

@@ -16,3 +16,18 @@ pub use ssh::{CertSpec, SshCredential, SshFactory};
 pub use ssh_wire::CertType;
 pub use validity::Validity;
 pub use web::WebCa;
+
+/// Makes the RSA keys of a usual bed now, two at a time or more, instead of one by one when each is first needed.
+pub(crate) fn warm_up() {
+    keys::warm_up(&[
+        "root",
+        "server ca",
+        "client ca",
+        "gateway leaf",
+        "client leaf",
+        "ssh host ca",
+        "ssh user ca",
+        "ssh host",
+        "ssh user",
+    ]);
+}

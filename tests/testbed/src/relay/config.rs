@@ -26,6 +26,10 @@ pub enum HostKey {
 }
 
 /// Settings of a [`Relay`](super::Relay). The defaults are those of the platform's relay, as far as russh has them.
+///
+/// Two things that russh can't do: leave the plain host key algorithms out of its offer (they come after the
+/// certificate ones), and tell which global requests it refused, keepalives among them
+/// ([`Relay::traffic`](super::Relay::traffic) shows that there were some).
 #[derive(Clone)]
 pub struct RelayConfig {
     /// Issues the relay's certificate, and is the authority for gateways.

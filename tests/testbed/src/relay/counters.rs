@@ -9,7 +9,8 @@ pub struct Counters {
     pub connections: u64,
     /// Gateways that authenticated, the ones turned away as duplicates included.
     pub logins: u64,
-    /// Certificates refused.
+    /// User certificates refused. russh refuses the expired ones and those with a bad signature before the relay sees
+    /// them: these show as connections that end without a login.
     pub rejected: u64,
     /// Logins closed at once because the relay still held an older connection of the same gateway.
     pub duplicates: u64,

@@ -199,6 +199,8 @@ impl Relay {
             return;
         };
         drop(self);
+        // Fails only for a client that has gone, and then copying ends at once.
+        let _ = client.set_nodelay(true);
         // Either side may end it in any way; both are closed when this returns.
         let _ = tokio::io::copy_bidirectional(&mut client, &mut tunnel).await;
     }

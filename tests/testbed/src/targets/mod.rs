@@ -56,6 +56,8 @@ impl Target {
                     accepted = listener.accept() => {
                         let Ok((stream, _)) = accepted else { return };
                         counter.fetch_add(1, Ordering::Relaxed);
+                        // Answers in several writes must not wait for the peer's delayed acknowledgement.
+                        let _ = stream.set_nodelay(true);
                         connections.spawn(service(stream));
                     }
                     Some(_) = connections.join_next() => {}

@@ -7,13 +7,16 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use testbed::certs::PkiFactory;
 use testbed::http::{self, Message};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Runs a tool that may be missing: `None`, said on standard error, when it is.
 pub(crate) fn tool(name: &str, args: &[&str], files: &[&Path]) -> Option<Output> {
@@ -24,6 +27,29 @@ pub(crate) fn tool(name: &str, args: &[&str], files: &[&Path]) -> Option<Output>
             None
         }
     }
+}
+
+/// A TLS server with what the agent gets in its certificate bundle.
+pub(crate) fn agent_like(pki: &PkiFactory, alpn: &[&str]) -> TlsAcceptor {
+    let mut anchors = RootCertStore::empty();
+    for anchor in CertificateDer::pem_slice_iter(pki.client_chain_pem().as_bytes()) {
+        anchors.add(anchor.unwrap()).unwrap();
+    }
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(anchors.into(), provider.clone())
+        .build()
+        .unwrap();
+    let leaf = pki.gateway().issue();
+    let certificate = CertificateDer::from_pem_slice(leaf.certificate_pem().as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(leaf.private_key_pem().as_bytes()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|&name| name.into()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// A connection to an HTTP or HTTPS server.
@@ -45,7 +71,7 @@ impl Connection {
         roots
             .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap())
             .unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
