@@ -1,0 +1,58 @@
+//! The certificates of ordinary HTTPS servers: the platform's API and TLS targets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{ExtendedKeyUsagePurpose, SanType};
+use rustls::ServerConfig;
+
+use super::authority::{self, Authority};
+use super::keys::KeyKind;
+use super::leaf::PkiCredential;
+use super::validity::Validity;
+use crate::tls;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// An authority for web servers, which nobody trusts who wasn't told to.
+pub struct WebCa(Authority);
+
+impl WebCa {
+    /// A new authority, good for a day.
+    pub fn new() -> WebCa {
+        let key = authority::key(KeyKind::EcdsaP256, "web ca");
+        WebCa(Authority::root(
+            key,
+            authority::name(None, "Test bed web CA"),
+            Validity::lasting(DAY),
+        ))
+    }
+
+    /// The authority as PEM: what a client is told to trust.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A server certificate for `localhost` and the loopback address.
+    pub fn localhost(&self, validity: Validity) -> PkiCredential {
+        let key = authority::key(KeyKind::EcdsaP256, "web leaf");
+        let mut params = authority::params(authority::name(None, "localhost"), validity);
+        params.subject_alt_names = vec![
+            SanType::DnsName("localhost".try_into().expect("ASCII")),
+            SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
+        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        PkiCredential::new(&self.0.sign(&params, &key), &key)
+    }
+
+    /// TLS settings of a web server on the loopback address.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        tls::web_server(&self.localhost(Validity::lasting(DAY)))
+    }
+}
+
+impl Default for WebCa {
+    fn default() -> WebCa {
+        WebCa::new()
+    }
+}

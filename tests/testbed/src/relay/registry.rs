@@ -1,0 +1,150 @@
+//! Which gateways are connected.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use russh::keys::ssh_key::public::KeyData;
+use russh::server::Handle;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::config::RelayConfig;
+use super::counters::Counters;
+use super::link::{Control, Link, Mode};
+use super::session::Session;
+
+/// What the relay's tasks have in common.
+pub(super) struct Shared {
+    config: RelayConfig,
+    counters: watch::Sender<Counters>,
+    gateways: Mutex<HashMap<String, Gateway>>,
+    /// Every connection, authenticated or not.
+    links: Mutex<Vec<Arc<Control>>>,
+}
+
+/// A gateway that logged in and was admitted.
+#[derive(Clone)]
+pub(super) struct Gateway {
+    pub(super) handle: Handle,
+    pub(super) link: Arc<Control>,
+}
+
+impl Shared {
+    pub(super) fn new(config: RelayConfig) -> Shared {
+        let counters = watch::Sender::new(Counters::default());
+        Shared {
+            config,
+            counters,
+            gateways: Mutex::default(),
+            links: Mutex::default(),
+        }
+    }
+
+    pub(super) fn config(&self) -> &RelayConfig {
+        &self.config
+    }
+
+    pub(super) fn counters(&self) -> &watch::Sender<Counters> {
+        &self.counters
+    }
+
+    pub(super) fn user_ca(&self) -> &KeyData {
+        self.config.ssh.user_ca().key_data()
+    }
+
+    pub(super) fn allow_forwarding(&self) -> bool {
+        self.config.allow_forwarding
+    }
+
+    pub(super) fn gateway(&self, id: &str) -> Option<Gateway> {
+        self.gateways
+            .lock()
+            .expect("no holder panics")
+            .get(id)
+            .cloned()
+    }
+
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.gateways
+            .lock()
+            .expect("no holder panics")
+            .contains_key(id)
+    }
+
+    /// Takes a gateway in, unless an older connection of the same one is still held.
+    pub(super) fn admit(&self, id: &str, handle: Handle, link: &Arc<Control>) -> bool {
+        let mut gateways = self.gateways.lock().expect("no holder panics");
+        let admitted = !gateways.contains_key(id);
+        if admitted {
+            gateways.insert(
+                id.to_owned(),
+                Gateway {
+                    handle,
+                    link: link.clone(),
+                },
+            );
+        }
+        let now = gateways.len();
+        drop(gateways);
+        self.counters.send_modify(|c| {
+            c.logins += 1;
+            c.duplicates += u64::from(!admitted);
+            c.gateways = now;
+        });
+        admitted
+    }
+
+    /// Takes note of a new connection, so that [`Shared::cut_all`] reaches it from now on.
+    pub(super) fn enlist(&self, stream: TcpStream) -> Link {
+        // Fails only for a socket that is gone already, and reading will tell.
+        let _ = stream.set_nodelay(true);
+        let link = Link::new(stream);
+        self.links
+            .lock()
+            .expect("no holder panics")
+            .push(link.control());
+        self.counters.send_modify(|c| c.connections += 1);
+        link
+    }
+
+    /// Serves one connection until it ends.
+    pub(super) async fn serve(self: Arc<Shared>, link: Link, server: Arc<russh::server::Config>) {
+        let control = link.control();
+        let session = Session {
+            shared: self.clone(),
+            link: control.clone(),
+            gateway: String::new(),
+        };
+        if let Ok(running) = russh::server::run_stream(server, link, session).await {
+            // How it ended makes no difference: the gateway is gone.
+            let _ = running.await;
+        }
+        self.forget(&control);
+    }
+
+    fn forget(&self, control: &Arc<Control>) {
+        self.links
+            .lock()
+            .expect("no holder panics")
+            .retain(|link| !Arc::ptr_eq(link, control));
+        let mut gateways = self.gateways.lock().expect("no holder panics");
+        gateways.retain(|_, gateway| !Arc::ptr_eq(&gateway.link, control));
+        let now = gateways.len();
+        drop(gateways);
+        self.counters.send_modify(|c| {
+            c.ended += 1;
+            c.gateways = now;
+        });
+    }
+
+    /// Resets every connection.
+    pub(super) fn cut_all(&self) {
+        for link in self.links.lock().expect("no holder panics").iter() {
+            link.set(Mode::Cut);
+        }
+    }
+
+    pub(super) fn is_deserted(&self) -> bool {
+        self.links.lock().expect("no holder panics").is_empty()
+    }
+}
