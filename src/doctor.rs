@@ -12,7 +12,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 
 /// Prints through `print`; [`Exit::Ok`] if everything works.
-pub fn run(config: &Config, print: &mut dyn FnMut(&str)) -> Exit {
+pub(crate) fn run(config: &Config, print: &mut dyn FnMut(&str)) -> Exit {
     let mut exit = Exit::Ok;
     let mut tell = |what: &str, result: Result<String, String>| {
         let (mark, text) = match &result {

@@ -9,7 +9,7 @@ use crate::state::{self, Record};
 use std::fmt::Write;
 
 /// The report, and [`Exit::Ok`] if an agent runs and is enrolled.
-pub fn report(config: &Config) -> (String, Exit) {
+pub(crate) fn report(config: &Config) -> (String, Exit) {
     let running = state::is_in_use(&config.state_dir);
     let mut text = String::new();
     // A String takes any write, here and below.

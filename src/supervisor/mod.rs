@@ -35,7 +35,7 @@ use tokio::time::{sleep_until, timeout};
 use tunnels::Serving;
 
 /// Carries the settings out until a signal or a refusal ends it.
-pub fn run(config: Config) -> Exit {
+pub(crate) fn run(config: Config) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(limits::RESOLVER_THREADS)
@@ -56,7 +56,7 @@ pub fn run(config: Config) -> Exit {
 }
 
 /// Enrols, stores the result, and ends.
-pub fn enroll(config: &Config) -> Exit {
+pub(crate) fn enroll(config: &Config) -> Exit {
     let (client, mut platform, _clock) = match prepare(config) {
         Ok(prepared) => prepared,
         Err(exit) => return exit,
