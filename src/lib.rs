@@ -14,4 +14,5 @@ pub mod limits;
 pub mod logging;
 pub mod sdnotify;
 pub mod secret;
+pub mod state;
 pub mod syntax;

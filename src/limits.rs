@@ -76,3 +76,9 @@ pub const RESOLVER_STACK: usize = 128 * 1024;
 
 /// Bytes of one PEM text or SSH key line of a certificate bundle.
 pub const PEM_BYTES: usize = 16 * 1024;
+
+/// Bytes of the state file: read and written whole. A usual one is 12 KB.
+pub const STATE_BYTES: usize = 128 * 1024;
+
+/// Damaged state files that are kept.
+pub const STATE_KEPT: usize = 3;
