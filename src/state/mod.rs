@@ -279,7 +279,7 @@ impl Store {
         if self.blocked.is_some() {
             self.set_aside()?;
         }
-        if false {
+        if self.unsettled {
             self.settle()?;
         }
         match self.disk.remove(NEW) {
