@@ -47,6 +47,8 @@ pub struct Options<'a> {
     pub extra_ca_pem: Option<&'a [u8]>,
     /// The clock that certificates are checked by. It learns the platform's time from each answer over verified TLS.
     pub clock: Arc<Clock>,
+    /// The way out; usually what `ALL_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say.
+    pub proxy: Option<ureq::Proxy>,
     /// For a connection, its TLS included; usually [`API_CONNECT`].
     pub connect_deadline: Duration,
     /// For a whole call; usually [`API_TOTAL`].
@@ -54,12 +56,13 @@ pub struct Options<'a> {
 }
 
 impl Options<'_> {
-    /// With the usual deadlines and public roots.
+    /// With the public roots, the environment's proxy and the usual deadlines.
     pub fn new(domain: Domain, clock: Arc<Clock>) -> Self {
         Self {
             domain,
             extra_ca_pem: None,
             clock,
+            proxy: ureq::Proxy::try_from_env(),
             connect_deadline: API_CONNECT,
             total_deadline: API_TOTAL,
         }
@@ -72,10 +75,11 @@ pub struct Client {
     agent: ureq::Agent,
     domain: Domain,
     clock: Arc<Clock>,
+    via_proxy: bool,
 }
 
 impl Client {
-    /// A client that has not connected yet. A proxy is taken from the environment (`HTTPS_PROXY` and its kin).
+    /// A client that has not connected yet.
     ///
     /// # Errors
     /// What is wrong with `extra_ca_pem`, to follow its file's name in a message.
@@ -83,7 +87,14 @@ impl Client {
         let https = HttpsConnector {
             config: client_config(options.extra_ca_pem, options.clock.clone())?,
         };
+        let target = options.domain.as_str().parse::<ureq::http::Uri>();
+        let is_direct = |proxy: &ureq::Proxy| target.is_ok_and(|uri| proxy.is_no_proxy(&uri));
+        let via_proxy = options
+            .proxy
+            .as_ref()
+            .is_some_and(|proxy| !is_direct(proxy));
         let config = ureq::Agent::config_builder()
+            .proxy(options.proxy)
             .user_agent(concat!("edge-gateway/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .http_status_as_error(false)
@@ -107,6 +118,7 @@ impl Client {
             agent: ureq::Agent::with_parts(config, chain, ThreadResolver),
             domain: options.domain,
             clock: options.clock,
+            via_proxy,
         })
     }
 
@@ -301,6 +313,13 @@ impl Client {
         body: Option<Zeroizing<Vec<u8>>>,
     ) -> Result<A, Error> {
         let answer = self.exchange(call, token, body.as_ref().map(|body| body.as_slice()));
+        let answer = answer.map_err(|fault| {
+            if self.via_proxy {
+                fault.of_proxy()
+            } else {
+                fault
+            }
+        });
         answer
             .and_then(|body| answer::parse(&body).map_err(Fault::BadAnswer))
             .map_err(|fault| self.error(call, fault))
