@@ -31,7 +31,7 @@ pub const SECRET_BYTES: usize = 16 * 1024;
 /// Connections served at one time, unless configured.
 pub const TUNNELS_DEFAULT: u32 = 64;
 
-/// The most that can be configured.
+/// The most that can be configured, for boxes with the memory: each takes up to a channel's window.
 pub const TUNNELS_MAX: u32 = 1024;
 
 /// Bytes of an answer of the platform's API: held while it is read. A certificate bundle is under 20 KB.
