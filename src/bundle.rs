@@ -194,7 +194,7 @@ pub(crate) mod tests {
             "pki.clientCertificateChain"
         );
         assert_eq!(
-            bad(|b| b.ssh.client_certificate.insert(0, '\n')),
+            bad(|b| b.ssh.client_certificate.push_str("\nssh-rsa AAAA")),
             "ssh.clientCertificate"
         );
         assert_eq!(

@@ -25,4 +25,5 @@ pub mod tls;
 pub mod logging;
 pub mod sdnotify;
 pub mod secret;
+pub mod state;
 pub mod syntax;

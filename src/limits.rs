@@ -227,7 +227,7 @@ pub const SECRET_BYTES: usize = 16 * 1024;
 /// Connections served at one time, unless configured.
 pub const TUNNELS_DEFAULT: u32 = 64;
 
-/// The most that can be configured.
+/// The most that can be configured, for boxes with the memory: each takes up to a channel's window.
 pub const TUNNELS_MAX: u32 = 1024;
 
 /// Bytes of an answer of the platform's API: held while it is read. A certificate bundle is under 20 KB.
@@ -377,5 +377,5 @@ pub const K8S_CA: u64 = 64 * 1024;
 /// The largest state file: two bundles' worth. Read and written in one piece.
 pub const STATE_BYTES: usize = 128 * 1024;
 
-/// Unusable state files that are kept beside the good one.
+/// Damaged state files that are kept.
 pub const STATE_KEPT: usize = 3;

@@ -55,16 +55,13 @@ static REPEATS: Mutex<Repeats> = Mutex::new(Repeats::new());
 pub fn init(filter: &str, style: Style) {
     let started = Instant::now();
     let mut builder = env_logger::Builder::new();
-    let (own, others): (std::vec::Vec<_>, std::vec::Vec<_>) = filter
-        .split(',')
-        .map(str::trim)
-        .partition(|part| !part.contains('='));
     builder.filter_level(log::LevelFilter::Warn);
-    for level in own {
-        builder.parse_filters(&format!("{}={level}", env!("CARGO_CRATE_NAME")));
-    }
-    for part in others {
-        builder.parse_filters(part);
+    builder.filter_module(env!("CARGO_CRATE_NAME"), log::LevelFilter::Info);
+    for part in filter.split(',').map(str::trim) {
+        match part.parse() {
+            Ok(level) => builder.filter_module(env!("CARGO_CRATE_NAME"), level),
+            Err(_) => builder.parse_filters(part),
+        };
     }
     builder.format(move |out, record| event(out, style, started.elapsed(), record));
     // Only a logger that is there already is an error, and that one then logs.

@@ -55,7 +55,7 @@ pub enum Fault {
     Expired(String),
     /// TLS failed otherwise.
     Tls(String),
-    /// The proxy refused.
+    /// The proxy refused, or cannot be reached.
     Proxy(String),
     /// The network failed otherwise.
     Network(String),
@@ -237,6 +237,18 @@ impl fmt::Display for Error {
     }
 }
 
+impl Fault {
+    /// The same, where the connection was made to a proxy.
+    pub(super) fn of_proxy(self) -> Self {
+        match self {
+            Fault::Refused | Fault::Dns(_) | Fault::ConnectTimeout => {
+                Fault::Proxy(self.to_string())
+            }
+            fault => fault,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -261,7 +273,7 @@ impl fmt::Display for Fault {
             Fault::Untrusted(what) => write!(f, "the certificate is not trusted ({what})"),
             Fault::Expired(what) => write!(f, "the certificate is not valid now ({what})"),
             Fault::Tls(what) => write!(f, "TLS failed ({what})"),
-            Fault::Proxy(what) => write!(f, "the proxy refuses ({what})"),
+            Fault::Proxy(what) => write!(f, "the proxy does not let it through ({what})"),
             Fault::Network(what) => write!(f, "the network failed ({what})"),
             Fault::Thread(what) => write!(f, "no thread for the call ({what})"),
         }

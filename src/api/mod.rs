@@ -6,6 +6,7 @@ mod answer;
 mod call;
 mod error;
 mod https;
+mod requests;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -24,8 +25,8 @@ use zeroize::Zeroizing;
 pub use answer::{AccessToken, Enrolment, Relay};
 pub use call::Call;
 pub use error::{Error, Fault, NextStep};
+pub use requests::JwtMethod;
 
-use crate::bundle::Bundle;
 use crate::calendar::parse_http_date;
 use crate::clock::Clock;
 use crate::domain::Domain;
@@ -47,6 +48,8 @@ pub struct Options<'a> {
     pub extra_ca_pem: Option<&'a [u8]>,
     /// The clock that certificates are checked by. It learns the platform's time from each answer over verified TLS.
     pub clock: Arc<Clock>,
+    /// The way out; usually what `ALL_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say.
+    pub proxy: Option<ureq::Proxy>,
     /// For a connection, its TLS included; usually [`API_CONNECT`].
     pub connect_deadline: Duration,
     /// For a whole call; usually [`API_TOTAL`].
@@ -54,12 +57,13 @@ pub struct Options<'a> {
 }
 
 impl Options<'_> {
-    /// With the usual deadlines and public roots.
+    /// With the public roots, the environment's proxy and the usual deadlines.
     pub fn new(domain: Domain, clock: Arc<Clock>) -> Self {
         Self {
             domain,
             extra_ca_pem: None,
             clock,
+            proxy: ureq::Proxy::try_from_env(),
             connect_deadline: API_CONNECT,
             total_deadline: API_TOTAL,
         }
@@ -72,10 +76,11 @@ pub struct Client {
     agent: ureq::Agent,
     domain: Domain,
     clock: Arc<Clock>,
+    via_proxy: bool,
 }
 
 impl Client {
-    /// A client that has not connected yet. A proxy is taken from the environment (`HTTPS_PROXY` and its kin).
+    /// A client that has not connected yet.
     ///
     /// # Errors
     /// What is wrong with `extra_ca_pem`, to follow its file's name in a message.
@@ -83,7 +88,14 @@ impl Client {
         let https = HttpsConnector {
             config: client_config(options.extra_ca_pem, options.clock.clone())?,
         };
+        let target = options.domain.as_str().parse::<ureq::http::Uri>();
+        let is_direct = |proxy: &ureq::Proxy| target.is_ok_and(|uri| proxy.is_no_proxy(&uri));
+        let via_proxy = options
+            .proxy
+            .as_ref()
+            .is_some_and(|proxy| !is_direct(proxy));
         let config = ureq::Agent::config_builder()
+            .proxy(options.proxy)
             .user_agent(concat!("edge-gateway/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .http_status_as_error(false)
@@ -107,6 +119,7 @@ impl Client {
             agent: ureq::Agent::with_parts(config, chain, ThreadResolver),
             domain: options.domain,
             clock: options.clock,
+            via_proxy,
         })
     }
 
@@ -124,163 +137,6 @@ impl Client {
             .name("api".to_owned())
             .stack_size(API_STACK);
         thread.spawn(move || done(work(&client))).map(drop)
-    }
-
-    /// Exchanges a one-time enrollment token. It is spent by success, and only by that.
-    ///
-    /// # Errors
-    /// As all calls: see [`Error::next`].
-    pub fn enroll(&self, enrollment_token: &Secret) -> Result<Enrolment, Error> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            token: &'a Secret,
-        }
-        self.post(
-            Call::Enroll,
-            None,
-            &Body {
-                token: enrollment_token,
-            },
-        )
-    }
-
-    /// Fetches certificates with a gateway access token.
-    ///
-    /// # Errors
-    /// As all calls.
-    pub fn connect(
-        &self,
-        access_token: &Secret,
-        relay_name: Option<&str>,
-    ) -> Result<Bundle, Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            relay_name: Option<&'a str>,
-        }
-        self.post(Call::Connect, Some(access_token), &Body { relay_name })
-    }
-
-    /// Registers a gateway by name and fetches its certificates, with a machine identity's token.
-    ///
-    /// # Errors
-    /// As all calls.
-    pub fn register(
-        &self,
-        identity_token: &Secret,
-        name: &str,
-        relay_name: Option<&str>,
-    ) -> Result<Bundle, Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            relay_name: Option<&'a str>,
-            name: &'a str,
-        }
-        self.post(
-            Call::Register,
-            Some(identity_token),
-            &Body { relay_name, name },
-        )
-    }
-
-    /// Tells the platform that the gateway lives. The platform dials back through the relay while this call runs, so
-    /// tunnels must be served meanwhile.
-    ///
-    /// # Errors
-    /// As all calls.
-    pub fn heartbeat(&self, token: &Secret) -> Result<(), Error> {
-        #[derive(Serialize)]
-        struct Nothing {}
-        #[derive(Serialize)]
-        struct Body {
-            capabilities: Nothing,
-        }
-        self.post(
-            Call::Heartbeat,
-            Some(token),
-            &Body {
-                capabilities: Nothing {},
-            },
-        )
-    }
-
-    /// The relays to choose from; those that are malformed are left out.
-    ///
-    /// # Errors
-    /// As all calls.
-    pub fn relays(&self, token: &Secret) -> Result<Vec<Relay>, Error> {
-        self.send(Call::Relays, Some(token), None)
-    }
-
-    /// Logs a machine identity in with client id and secret.
-    ///
-    /// # Errors
-    /// As all calls.
-    pub fn universal_auth_login(
-        &self,
-        client_id: &str,
-        client_secret: &Secret,
-    ) -> Result<AccessToken, Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'a> {
-            client_id: &'a str,
-            client_secret: &'a Secret,
-        }
-        self.post(
-            Call::UniversalAuth,
-            None,
-            &Body {
-                client_id,
-                client_secret,
-            },
-        )
-    }
-
-    /// Logs a machine identity in with a token of somebody whom the platform trusts.
-    ///
-    /// # Errors
-    /// As all calls.
-    pub fn jwt_login(
-        &self,
-        method: JwtMethod,
-        identity_id: &str,
-        jwt: &Secret,
-    ) -> Result<AccessToken, Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'a> {
-            identity_id: &'a str,
-            jwt: &'a Secret,
-        }
-        let call = match method {
-            JwtMethod::Oidc => Call::OidcAuth,
-            JwtMethod::Jwt => Call::JwtAuth,
-            JwtMethod::Kubernetes => Call::KubernetesAuth,
-        };
-        self.post(call, None, &Body { identity_id, jwt })
-    }
-
-    /// Prolongs a machine identity's token.
-    ///
-    /// # Errors
-    /// As all calls.
-    pub fn renew(&self, token: &Secret) -> Result<AccessToken, Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'a> {
-            access_token: &'a Secret,
-        }
-        self.post(
-            Call::Renew,
-            None,
-            &Body {
-                access_token: token,
-            },
-        )
     }
 
     fn post<A: Answer>(
@@ -301,6 +157,13 @@ impl Client {
         body: Option<Zeroizing<Vec<u8>>>,
     ) -> Result<A, Error> {
         let answer = self.exchange(call, token, body.as_ref().map(|body| body.as_slice()));
+        let answer = answer.map_err(|fault| {
+            if self.via_proxy {
+                fault.of_proxy()
+            } else {
+                fault
+            }
+        });
         answer
             .and_then(|body| answer::parse(&body).map_err(Fault::BadAnswer))
             .map_err(|fault| self.error(call, fault))
@@ -392,15 +255,4 @@ impl Client {
             no_route: error.is_missing_route(),
         })
     }
-}
-
-/// The logins that take a token of somebody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JwtMethod {
-    /// `oidc-auth`.
-    Oidc,
-    /// `jwt-auth`.
-    Jwt,
-    /// `kubernetes`, with the pod's service account token.
-    Kubernetes,
 }

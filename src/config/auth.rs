@@ -54,7 +54,7 @@ pub enum Identity {
         /// The identity's UUID.
         identity_id: String,
         /// The pod's service account token.
-        token_path: PathBuf,
+        jwt: SecretSource,
     },
 }
 
@@ -77,6 +77,10 @@ pub(super) fn choose(
     files: &dyn Files,
     warnings: &mut Vec<String>,
 ) -> Result<Auth, ConfigError> {
+    if command == Command::Status {
+        // It asks the state, and whoever may read that need not be able to read tokens.
+        return Ok(Auth::Stored);
+    }
     let (auth, used) = match (values.get(Id::EnrollMethod), values.get(Id::AuthMethod)) {
         (Some(enroll), Some(auth)) => return Err(contradiction(enroll, auth)),
         (Some(enroll), None) if enroll.value.as_str() != "token" => {
@@ -199,14 +203,13 @@ fn identity(
             )
         }
         "kubernetes" => {
-            let token_path = values
-                .path(Id::ServiceAccountTokenPath)
-                .unwrap_or_else(|| PathBuf::from(SERVICE_ACCOUNT_TOKEN));
+            let path = values.path(Id::ServiceAccountTokenPath);
+            // Mounted by Kubernetes and changed every hour: it is looked at when it is needed.
+            let jwt =
+                SecretSource::File(path.unwrap_or_else(|| PathBuf::from(SERVICE_ACCOUNT_TOKEN)));
+            let identity_id = text(Id::IdentityId)?;
             (
-                Identity::Kubernetes {
-                    identity_id: text(Id::IdentityId)?,
-                    token_path,
-                },
+                Identity::Kubernetes { identity_id, jwt },
                 &[Id::IdentityId, Id::ServiceAccountTokenPath],
             )
         }

@@ -34,7 +34,9 @@ pub enum Damage {
     Foreign,
     /// Written by a newer program, with this version.
     Newer(u16),
-    /// The system does not let it be read.
+    /// This user may not read it. It is left where it is: for its owner it is good.
+    Denied,
+    /// The medium does not give it.
     Unreadable(String),
 }
 
@@ -48,6 +50,7 @@ impl fmt::Display for Damage {
                 f,
                 "is of version {version}, and this program knows up to {VERSION}"
             ),
+            Damage::Denied => f.write_str("may not be read by this user"),
             Damage::Unreadable(error) => write!(f, "cannot be read: {error}"),
         }
     }

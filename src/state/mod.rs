@@ -2,7 +2,8 @@
 //!
 //! A save writes `state.new`, waits for it to be on the medium, renames it to `state`, and waits for that. Power may
 //! fail at any moment between: the next start finds the old record or the new one, never half of one. A file that
-//! cannot be read as a state is kept beside (`state.bad-N`, `state.vN`), because it may hold the only copy of a token.
+//! cannot be read as a state is kept beside (`state.bad-N`, `state.vN`), because it may hold the only copy of a token; one
+//! that belongs to another user is left alone.
 
 mod disk;
 mod format;
@@ -51,13 +52,16 @@ impl Found {
     pub fn loss(&self, folder: &Path) -> Option<String> {
         let (damage, kept) = self.set_aside.as_ref()?;
         let file = folder.join(STATE);
-        let kept = match kept {
-            Some(name) => format!("kept as {name}"),
-            None => "and cannot be moved out of the way".to_owned(),
+        let kept = match (damage, kept) {
+            (Damage::Denied, _) => {
+                "give it to this user (chown): until then nothing is saved".to_owned()
+            }
+            (_, Some(name)) => format!("kept as {name}"),
+            (_, None) => "and cannot be moved out of the way".to_owned(),
         };
         let next = match self.from {
-            From::Nothing => "the gateway must enrol again",
-            From::State | From::Interrupted => "a complete newer file took its place",
+            From::Nothing => "without it the gateway must enrol again",
+            From::State | From::Interrupted => "a complete newer file takes its place",
         };
         Some(format!("{} {damage}; {kept}; {next}", file.display()))
     }
@@ -180,6 +184,7 @@ fn read(disk: &dyn Disk, name: &str) -> Result<Option<Record>, Damage> {
     match disk.read(name) {
         Ok(bytes) => decode(&bytes).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Damage::Denied),
         Err(error) => Err(Damage::Unreadable(error.to_string())),
     }
 }
@@ -279,7 +284,7 @@ impl Store {
         if self.blocked.is_some() {
             self.set_aside()?;
         }
-        if false {
+        if self.unsettled {
             self.settle()?;
         }
         match self.disk.remove(NEW) {
@@ -310,6 +315,11 @@ impl Store {
     /// Moves the unusable state file to a name of its own, and tells which.
     fn set_aside(&mut self) -> io::Result<String> {
         let name = match self.blocked {
+            Some(Damage::Denied) => {
+                return Err(io::Error::other(format!(
+                    "{STATE} belongs to another user and is not overwritten"
+                )));
+            }
             Some(Damage::Newer(version)) => format!("{STATE}.v{version}"),
             // The first ones are kept for good: they are the likeliest to hold a token. The last is replaced.
             _ => {

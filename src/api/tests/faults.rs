@@ -302,10 +302,7 @@ fn nobody_listens() {
 
 #[test]
 fn a_name_that_does_not_resolve() {
-    let mut options = Options::new(
-        Domain::parse("http://edge-gateway.invalid").unwrap(),
-        Arc::new(Clock::new(0)),
-    );
+    let mut options = options("http://edge-gateway.invalid");
     options.connect_deadline = Duration::from_millis(500);
     let error = Client::new(options)
         .unwrap()

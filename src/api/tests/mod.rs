@@ -134,23 +134,29 @@ fn json(status: u16, body: &str) -> Vec<u8> {
     )
 }
 
-/// A client of a server, with deadlines that no test reaches unless it means to.
+/// A direct way to a platform, with deadlines that no test reaches unless it means to.
+fn options(url: &str) -> Options<'static> {
+    Options {
+        proxy: None,
+        ..Options::new(Domain::parse(url).unwrap(), Arc::new(Clock::new(0)))
+    }
+}
+
 fn client_of(url: &str) -> Client {
-    let domain = Domain::parse(url).unwrap();
-    Client::new(Options::new(domain, Arc::new(Clock::new(0)))).unwrap()
+    Client::new(options(url)).unwrap()
 }
 
 fn client(server: &Server) -> Client {
     client_of(&format!("http://{}", server.address))
 }
 
-/// A client that gives up after a short while.
+/// A client that gives up after a short while, whatever it waits for.
 fn hasty(server: &Server) -> Client {
-    let domain = Domain::parse(&format!("http://{}", server.address)).unwrap();
-    let mut options = Options::new(domain, Arc::new(Clock::new(0)));
-    (options.connect_deadline, options.total_deadline) =
-        (Duration::from_millis(300), Duration::from_millis(300));
-    Client::new(options).unwrap()
+    Client::new(Options {
+        total_deadline: Duration::from_millis(300),
+        ..options(&format!("http://{}", server.address))
+    })
+    .unwrap()
 }
 
 const TOKEN: &str = "eyJ.very-secret.token";

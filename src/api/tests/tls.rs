@@ -45,10 +45,10 @@ fn client(
     extra_ca_pem: Option<&[u8]>,
     clock: Arc<Clock>,
 ) -> Result<Client, String> {
-    let domain = Domain::parse(&format!("https://{host}:{}", server.address.port())).unwrap();
     Client::new(Options {
         extra_ca_pem,
-        ..Options::new(domain, clock)
+        clock,
+        ..options(&format!("https://{host}:{}", server.address.port()))
     })
 }
 
@@ -119,11 +119,11 @@ fn plain_http_tells_no_time_and_no_tls() {
         b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
     ]);
     let clock = Arc::new(Clock::new(0));
-    let domain = Domain::parse(&format!("http://{}", server.address)).unwrap();
-    Client::new(Options::new(domain, clock.clone()))
-        .unwrap()
-        .heartbeat(&token())
-        .unwrap();
+    let options = Options {
+        clock: clock.clone(),
+        ..options(&format!("http://{}", server.address))
+    };
+    Client::new(options).unwrap().heartbeat(&token()).unwrap();
     assert_eq!(clock.last_good(), 0);
     drop(server);
 
@@ -138,6 +138,57 @@ fn plain_http_tells_no_time_and_no_tls() {
         .heartbeat(&token())
         .unwrap_err();
     assert!(matches!(error.fault, Fault::Tls(_)), "{error}");
+}
+
+/// Serves as a CONNECT proxy to `target`, or refuses with `status`.
+fn proxy(target: SocketAddr, status: u16) -> Server {
+    let (sender, requests) = mpsc::channel();
+    listen(requests, move |stream| {
+        let request = read_request(&mut BufReader::new(&stream)).unwrap();
+        let _ = sender.send(request);
+        write!(&stream, "HTTP/1.1 {status} X\r\n\r\n").unwrap();
+        if status == 200 {
+            let upstream = TcpStream::connect(target).unwrap();
+            let (mut from, mut to) = (stream.try_clone().unwrap(), upstream.try_clone().unwrap());
+            let forth = std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                to.shutdown(std::net::Shutdown::Both)
+            });
+            let _ = std::io::copy(&mut &upstream, &mut &stream);
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+            let _ = forth.join();
+        }
+    })
+}
+
+#[test]
+fn through_a_proxy() {
+    let platform = serve_tls(json(200, "{}"));
+    let by = |address: SocketAddr| {
+        let mut options = options(&format!("https://{}", platform.address));
+        options.extra_ca_pem = Some(CA);
+        options.proxy = ureq::Proxy::new(&format!("http://{address}")).ok();
+        Client::new(options).unwrap().heartbeat(&token())
+    };
+    let open = proxy(platform.address, 200);
+    assert_eq!(by(open.address), Ok(()));
+    let request = open.requests.recv().unwrap();
+    assert_eq!(
+        request.head[0],
+        format!("CONNECT {} HTTP/1.1", platform.address)
+    );
+    assert_eq!(request.header("authorization"), None);
+
+    let closed = proxy(platform.address, 403);
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for address in [closed.address, gone] {
+        let error = by(address).unwrap_err();
+        assert!(matches!(error.fault, Fault::Proxy(_)), "{error}");
+        assert_eq!(error.next(), NextStep::Proxy);
+    }
 }
 
 #[test]

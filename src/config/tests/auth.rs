@@ -165,13 +165,12 @@ fn machine_identities() {
             jwt
         })
     );
-    let token_path = PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount/token");
+    let jwt = SecretSource::File(PathBuf::from(
+        "/var/run/secrets/kubernetes.io/serviceaccount/token",
+    ));
     assert_eq!(
         auth("kubernetes", ""),
-        Auth::Identity(Identity::Kubernetes {
-            identity_id,
-            token_path
-        })
+        Auth::Identity(Identity::Kubernetes { identity_id, jwt })
     );
 }
 

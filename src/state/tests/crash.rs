@@ -22,6 +22,8 @@ struct Medium {
     /// Operations that fail once the fuel is used up: one (an error), or all (the power is gone).
     dead: bool,
     done: u32,
+    /// The state file is another user's.
+    denied: bool,
 }
 
 impl Medium {
@@ -107,6 +109,9 @@ impl Shared {
 impl Disk for Shared {
     fn read(&self, name: &str) -> io::Result<Zeroizing<Vec<u8>>> {
         let medium = self.medium();
+        if medium.denied && name == STATE {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let file = *medium.shown().get(name).ok_or(io::ErrorKind::NotFound)?;
         Ok(Zeroizing::new(medium.files[file].0.clone()))
     }
@@ -349,6 +354,29 @@ fn a_damaged_file_that_cannot_be_moved_is_not_overwritten() {
     shared.medium().fuel = None;
     assert_eq!(store.save(&record()), Ok(true));
     assert_eq!(&shared.read("state.bad-0").unwrap()[..], damaged);
+}
+
+/// What `sudo edge-gateway enroll` leaves to a service with a user of its own.
+#[test]
+fn another_users_file_is_left_alone() {
+    let denied = Medium {
+        denied: true,
+        ..Medium::with(&[("state", &file(&old()))])
+    };
+    let (shared, mut store, found, what) = start(denied);
+    assert_eq!(
+        (found, what.set_aside.clone()),
+        (Record::default(), Some((Damage::Denied, None)))
+    );
+    let loss = what.loss(Path::new("/state")).unwrap();
+    assert!(
+        loss.contains("/state/state may not be read by this user; give it to this user (chown)"),
+        "{loss}"
+    );
+    let error = store.save(&record()).unwrap_err().to_string();
+    assert!(error.contains("belongs to another user"), "{error}");
+    shared.medium().denied = false;
+    assert_eq!(&shared.read("state").unwrap()[..], file(&old()));
 }
 
 #[test]
