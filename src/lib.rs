@@ -3,3 +3,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod limits;
+pub mod pool;
+pub mod room;
+pub mod target;
+pub mod tls;

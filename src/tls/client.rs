@@ -1,0 +1,213 @@
+//! The agent as a TLS client of `https://` targets.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    Resumption, UnbufferedClientConnection, WebPkiServerVerifier, verify_server_name,
+};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::clock::Clock;
+use super::der::Certificate;
+use super::error::HandshakeError;
+use super::facts::Host;
+use super::handshake::Handshake;
+use super::stream::TlsStream;
+use super::{identity, pem, provider};
+
+/// Whose certificates a target may have.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// The public CAs of Mozilla's list.
+    Public,
+    /// The CAs in this PEM text, and certificates that are in it themselves.
+    Given(&'a [u8]),
+    /// Anybody's. The connection is encrypted, but to whom nobody knows.
+    Anyone,
+}
+
+/// Connects to TLS servers.
+#[derive(Clone, Debug)]
+pub struct Connector(Arc<ClientConfig>);
+
+impl Connector {
+    /// Prepares connections to servers that are trusted so.
+    ///
+    /// # Errors
+    /// What is wrong with the given certificates.
+    pub fn new(trust: Trust<'_>, clock: &Clock) -> Result<Self, String> {
+        let provider = provider::provider();
+        let verifier: Arc<dyn ServerCertVerifier> = match trust {
+            Trust::Public => {
+                let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+                chain_verifier(roots, &provider)?
+            }
+            Trust::Given(pem) => {
+                let known = pem::certificates(pem)?;
+                let chain = chain_verifier(identity::anchors(pem)?, &provider)?;
+                Arc::new(GivenVerifier { chain, known })
+            }
+            Trust::Anyone => Arc::new(NoVerifier(provider.clone())),
+        };
+        let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::disabled();
+        config.enable_secret_extraction = true;
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// Does the TLS handshake with a server of this name. It has no deadline of its own.
+    ///
+    /// # Errors
+    /// Why the handshake failed.
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: S,
+        host: &Host,
+    ) -> Result<TlsStream<S>, HandshakeError> {
+        let name = match host {
+            Host::Ip(address) => ServerName::from(*address),
+            Host::Name(name) => ServerName::try_from(name.trim_end_matches('.').to_owned())
+                .map_err(|_| Error::InvalidCertificate(CertificateError::NotValidForName))?,
+        };
+        let mut client = UnbufferedClientConnection::new(self.0.clone(), name)?;
+        let mut handshake = Handshake::new(io, &[]);
+        if let Err(error) = handshake.run(&mut client).await {
+            handshake.send_alert(&mut client).await?;
+            return Err(error);
+        }
+        handshake.into_stream(client)
+    }
+}
+
+fn chain_verifier(
+    roots: RootCertStore,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, String> {
+    WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone())
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+/// CAs given for one target. People also give the server's own self-signed certificate, which no
+/// chain leads to; it is accepted for what it is, with its name and its time checked.
+#[derive(Debug)]
+struct GivenVerifier {
+    chain: Arc<WebPkiServerVerifier>,
+    known: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for GivenVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if !self.known.contains(end_entity) {
+            return self.chain.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp,
+                now,
+            );
+        }
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        let validity = Certificate::parse(end_entity)
+            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        if now.as_secs() < validity.not_before {
+            return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
+        }
+        if now.as_secs() > validity.not_after {
+            return Err(Error::InvalidCertificate(CertificateError::Expired));
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
+/// `verify=false`: any certificate will do, though the server must hold its key.
+#[derive(Debug)]
+struct NoVerifier(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for NoVerifier {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

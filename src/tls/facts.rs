@@ -1,0 +1,417 @@
+//! What the platform says about a client, in three extensions of the client's certificate.
+//!
+//! The values are raw JSON, not DER. They are as trustworthy as the certificate: read them only after
+//! the handshake has verified it. A missing or malformed one is no error until a handler asks for it.
+
+use core::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use serde::Deserialize;
+
+use super::der::{Certificate, Malformed};
+use crate::limits::FACT_BYTES;
+
+/// An extension of the platform: its name for people, and its OID as text and as DER contents.
+struct Extension {
+    name: &'static str,
+    oid: &'static str,
+    der: &'static [u8],
+}
+
+const ROUTING: Extension = Extension {
+    name: "routing",
+    oid: "1.3.6.1.4.1.12345.100.1",
+    der: &[0x2b, 6, 1, 4, 1, 0xe0, 0x39, 100, 1],
+};
+const ACTOR: Extension = Extension {
+    name: "actor",
+    oid: "1.3.6.1.4.1.12345.100.2",
+    der: &[0x2b, 6, 1, 4, 1, 0xe0, 0x39, 100, 2],
+};
+const PAM: Extension = Extension {
+    name: "PAM",
+    oid: "1.3.6.1.4.1.12345.100.3",
+    der: &[0x2b, 6, 1, 4, 1, 0xe0, 0x39, 100, 3],
+};
+
+/// The facts of one client.
+#[derive(Clone, Debug)]
+pub struct ClientFacts {
+    routing: Result<Target, FactError>,
+    actor: Result<Actor, FactError>,
+    pam: Result<PamSession, FactError>,
+}
+
+impl ClientFacts {
+    /// Reads them from the client's certificate (DER).
+    pub fn read(certificate: &[u8]) -> Self {
+        let certificate = Certificate::parse(certificate);
+        Self {
+            routing: fact(&certificate, &ROUTING).and_then(|routing: Routing| {
+                Target::new(&routing.target_host, routing.target_port)
+                    .map_err(|why| FactError::malformed(&ROUTING, why))
+            }),
+            actor: fact(&certificate, &ACTOR),
+            pam: fact(&certificate, &PAM),
+        }
+    }
+
+    /// Where the client's bytes are to go.
+    ///
+    /// # Errors
+    /// Names the extension that is missing or malformed.
+    pub fn target(&self) -> Result<&Target, &FactError> {
+        self.routing.as_ref()
+    }
+
+    /// Who the client acts for.
+    ///
+    /// # Errors
+    /// Names the extension that is missing or malformed.
+    pub fn actor(&self) -> Result<&Actor, &FactError> {
+        self.actor.as_ref()
+    }
+
+    /// The privileged-access session that the client belongs to.
+    ///
+    /// # Errors
+    /// Names the extension that is missing or malformed.
+    pub fn pam(&self) -> Result<&PamSession, &FactError> {
+        self.pam.as_ref()
+    }
+
+    /// Whether this is the platform itself, which may do more than its users. In doubt it is not.
+    pub fn is_platform(&self) -> bool {
+        self.actor
+            .as_ref()
+            .is_ok_and(|actor| actor.kind == "platform")
+    }
+}
+
+/// Why a fact is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FactError {
+    /// The certificate has no such extension.
+    Missing {
+        /// What the extension says.
+        name: &'static str,
+        /// Its identifier.
+        oid: &'static str,
+    },
+    /// The extension is there, and is not what it should be.
+    Malformed {
+        /// What the extension says.
+        name: &'static str,
+        /// Its identifier.
+        oid: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl FactError {
+    fn malformed(extension: &Extension, why: impl Into<String>) -> Self {
+        Self::Malformed {
+            name: extension.name,
+            oid: extension.oid,
+            why: why.into(),
+        }
+    }
+}
+
+impl fmt::Display for FactError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { name, oid } => {
+                write!(f, "the client certificate has no {name} extension ({oid})")
+            }
+            Self::Malformed { name, oid, why } => {
+                write!(
+                    f,
+                    "the client certificate's {name} extension ({oid}) is malformed: {why}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for FactError {}
+
+/// Who a client acts for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Actor {
+    /// `platform`, `user`, or what later versions add.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The user's identifier.
+    pub id: Option<String>,
+    /// The user's name.
+    pub name: Option<String>,
+}
+
+/// A privileged-access session.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PamSession {
+    /// The platform's identifier of the session.
+    pub session_id: String,
+    /// `postgres`, `ssh`, ...
+    pub resource_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Routing {
+    target_host: String,
+    target_port: u16,
+}
+
+fn fact<T: for<'a> Deserialize<'a>>(
+    certificate: &Result<Certificate<'_>, Malformed>,
+    extension: &Extension,
+) -> Result<T, FactError> {
+    let value = certificate
+        .as_ref()
+        .map_err(|error| *error)
+        .and_then(|certificate| certificate.extension(extension.der))
+        .map_err(|error| FactError::malformed(extension, error.to_string()))?
+        .ok_or(FactError::Missing {
+            name: extension.name,
+            oid: extension.oid,
+        })?;
+    if value.len() > FACT_BYTES {
+        return Err(FactError::malformed(
+            extension,
+            format!("over {FACT_BYTES} bytes"),
+        ));
+    }
+    serde_json::from_slice(value)
+        .map_err(|error| FactError::malformed(extension, error.to_string()))
+}
+
+/// A place to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// What was written before the host.
+    pub scheme: Option<Scheme>,
+    /// The host.
+    pub host: Host,
+    /// The port, never 0.
+    pub port: u16,
+}
+
+/// The prefix of a target host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http://`
+    Http,
+    /// `https://`
+    Https,
+}
+
+/// A host, by name or by address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A DNS name, as written.
+    Name(String),
+    /// An address; an IPv4 address in IPv6 clothing is undressed.
+    Ip(IpAddr),
+}
+
+impl Target {
+    /// Checks a host (`[http[s]://]name-or-address`) and a port.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn new(host: &str, port: u16) -> Result<Self, String> {
+        let (scheme, host) = if let Some(host) = host.strip_prefix("https://") {
+            (Some(Scheme::Https), host)
+        } else if let Some(host) = host.strip_prefix("http://") {
+            (Some(Scheme::Http), host)
+        } else {
+            (None, host)
+        };
+        let host = Host::parse(host).ok_or_else(|| {
+            format!(
+                "{:?} is not a host name or an IP address",
+                Excerpt(host).to_string()
+            )
+        })?;
+        if port == 0 {
+            return Err("port 0".into());
+        }
+        Ok(Self { scheme, host, port })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl Host {
+    /// A name of LDH labels and underscores (RFC 1123 section 2.1), or an address, IPv6 in brackets
+    /// or without.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(address) = text.strip_prefix('[') {
+            let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
+            return Some(Self::Ip(IpAddr::V6(address).to_canonical()));
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(Self::Ip(address.to_canonical()));
+        }
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        (name.len() <= 253 && name.split('.').all(label)).then(|| Self::Name(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Ip(IpAddr::V4(address)) => address.fmt(f),
+            Self::Ip(IpAddr::V6(address)) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+/// The start of a text from the network, short enough for a log line.
+struct Excerpt<'a>(&'a str);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .chars()
+            .take(64)
+            .try_for_each(|c| f.write_fmt(format_args!("{c}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, CustomExtension, KeyPair};
+
+    use super::*;
+
+    fn facts(extensions: &[(u64, &str)]) -> ClientFacts {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        for (arc, value) in extensions {
+            params
+                .custom_extensions
+                .push(CustomExtension::from_oid_content(
+                    &[1, 3, 6, 1, 4, 1, 12345, 100, *arc],
+                    value.as_bytes().to_vec(),
+                ));
+        }
+        ClientFacts::read(params.self_signed(&key).expect("a certificate").der())
+    }
+
+    #[test]
+    fn all_three_are_read_and_unknown_fields_are_ignored() {
+        let facts = facts(&[
+            (
+                1,
+                r#"{"targetHost":"db.lan","targetPort":5432,"later":true}"#,
+            ),
+            (2, r#"{"type":"platform","id":"x"}"#),
+            (3, r#"{"sessionId":"s","resourceType":"postgres"}"#),
+        ]);
+        assert_eq!(facts.target().expect("routing").to_string(), "db.lan:5432");
+        assert!(facts.is_platform());
+        assert_eq!(facts.pam().expect("PAM").session_id, "s");
+    }
+
+    #[test]
+    fn a_missing_extension_is_named() {
+        let facts = facts(&[]);
+        assert_eq!(
+            facts.target().expect_err("nothing there").to_string(),
+            "the client certificate has no routing extension (1.3.6.1.4.1.12345.100.1)"
+        );
+        assert!(!facts.is_platform());
+    }
+
+    #[test]
+    fn malformed_routing_is_named_and_bounded() {
+        let long = format!(
+            r#"{{"targetHost":"{}","targetPort":1}}"#,
+            "a".repeat(FACT_BYTES)
+        );
+        for (value, why) in [
+            ("{", "EOF"),
+            (r#"{"targetHost":"a b","targetPort":1}"#, "not a host name"),
+            (r#"{"targetHost":"","targetPort":1}"#, "not a host name"),
+            (r#"{"targetHost":"a","targetPort":0}"#, "port 0"),
+            (r#"{"targetHost":"a","targetPort":65536}"#, "u16"),
+            (&long, "over 4096 bytes"),
+        ] {
+            let error = facts(&[(1, value)]).target().expect_err(value).to_string();
+            assert!(
+                error.contains("100.1) is malformed") && error.contains(why),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_plain_platform_actor_is_the_platform() {
+        for actor in [
+            r#"{"type":"user"}"#,
+            r#"{"type":"Platform"}"#,
+            "platform",
+            r#"{"id":"platform"}"#,
+        ] {
+            assert!(!facts(&[(2, actor)]).is_platform(), "{actor}");
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        let target =
+            |host: &str| Target::new(host, 443).map(|target| (target.scheme, target.to_string()));
+        assert_eq!(
+            target("https://k8s.local"),
+            Ok((Some(Scheme::Https), "k8s.local:443".into()))
+        );
+        assert_eq!(
+            target("http://10.0.0.1"),
+            Ok((Some(Scheme::Http), "10.0.0.1:443".into()))
+        );
+        assert_eq!(target("fd00::1"), Ok((None, "[fd00::1]:443".into())));
+        assert_eq!(target("[fd00::1]"), Ok((None, "[fd00::1]:443".into())));
+        assert_eq!(target("::ffff:10.0.0.1"), Ok((None, "10.0.0.1:443".into())));
+        assert_eq!(target("my_db.lan."), Ok((None, "my_db.lan.:443".into())));
+        for bad in [
+            "a..b",
+            "a/b",
+            "https://",
+            "a:1",
+            "[10.0.0.1]",
+            "[::1",
+            "ä",
+            "user@host",
+            "ftp://a",
+        ] {
+            assert!(target(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_host_text_panics(text in ".*") {
+            if let Some(host) = Host::parse(&text) {
+                // What was accepted can be written into a Host field or a log line.
+                prop_assert!(host.to_string().bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+        }
+    }
+}

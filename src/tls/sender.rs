@@ -1,0 +1,192 @@
+//! The sending half of a stream: plaintext gathered in place, sealed there, and written out.
+
+use core::ops::Range;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use std::io;
+
+use rustls::{AlertDescription, ConnectionTrafficSecrets, ContentType};
+use tokio::io::AsyncWrite;
+
+use super::error::StreamError;
+use super::record::{RecordError, SUFFIX, Sealer};
+use crate::limits::TLS_PLAINTEXT_MAX;
+use crate::pool::Buffer;
+
+const WARNING: u8 = 1;
+const FATAL: u8 = 2;
+
+/// At most one record is gathered or on its way, in one buffer: a peer that does not read stops the
+/// writer, not the gateway.
+pub(super) struct Sender {
+    sealer: Sealer,
+    /// There while any byte is gathered or on its way.
+    buffer: Option<Buffer>,
+    /// Plaintext bytes gathered; 0 while `sealed` is not empty.
+    plain: usize,
+    /// Sealed bytes that are not written yet.
+    sealed: Range<usize>,
+    /// The last alert was sealed: nothing may follow it.
+    closed: bool,
+}
+
+impl Sender {
+    pub(super) fn new(sealer: Sealer) -> Self {
+        Self {
+            sealer,
+            buffer: None,
+            plain: 0,
+            sealed: 0..0,
+            closed: false,
+        }
+    }
+
+    /// Room for at least `least` more bytes of plaintext (at most [`TLS_PLAINTEXT_MAX`]), after
+    /// what is gathered. Waits until the record before has gone out.
+    pub(super) fn poll_room<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut S,
+        least: usize,
+    ) -> Poll<io::Result<&mut [u8]>> {
+        if self.closed {
+            return Poll::Ready(Err(StreamError::Closed.into()));
+        }
+        if self.plain + least > TLS_PLAINTEXT_MAX {
+            self.seal_gathered().map_err(StreamError::from)?;
+        }
+        ready!(self.poll_drain(cx, io))?;
+        let start = self.sealer.prefix() + self.plain;
+        let end = self.sealer.prefix() + TLS_PLAINTEXT_MAX;
+        let buffer = self.buffer.get_or_insert_with(Buffer::take);
+        Poll::Ready(Ok(&mut buffer[start..end]))
+    }
+
+    /// Counts `count` bytes that were put into the room as gathered.
+    pub(super) fn gathered(&mut self, count: usize) {
+        self.plain = TLS_PLAINTEXT_MAX.min(self.plain + count);
+        self.release();
+    }
+
+    /// Gives an empty buffer back.
+    pub(super) fn release(&mut self) {
+        if self.plain == 0 && self.sealed.is_empty() {
+            self.buffer = None;
+        }
+    }
+
+    /// Seals what is gathered and writes all of it out.
+    pub(super) fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut S,
+    ) -> Poll<io::Result<()>> {
+        self.seal_gathered().map_err(StreamError::from)?;
+        self.poll_drain(cx, io)
+    }
+
+    /// As [`poll_flush`](Self::poll_flush), and a close_notify after it.
+    pub(super) fn poll_close<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut S,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx, io))?;
+        if !self.closed {
+            self.seal_alert(WARNING, AlertDescription::CloseNotify)
+                .map_err(StreamError::from)?;
+            ready!(self.poll_drain(cx, io))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Tells the peer what it did wrong, as far as that is possible without waiting. What was
+    /// gathered is dropped, and nothing can be written any more.
+    pub(super) fn abort<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut S,
+        alert: AlertDescription,
+    ) {
+        if !self.closed {
+            self.plain = 0;
+            if self.poll_drain(cx, io).is_ready() && self.seal_alert(FATAL, alert).is_ok() {
+                let _ = self.poll_drain(cx, io);
+            }
+            self.closed = true;
+        }
+    }
+
+    /// Whether the key has sealed nearly all the records that its cipher can bear.
+    pub(super) fn is_worn(&self) -> bool {
+        self.sealer.is_worn()
+    }
+
+    /// Sends `message` (a KeyUpdate) under the old key, after what is gathered, and goes on with the
+    /// new one.
+    pub(super) fn poll_rekey<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut S,
+        message: &[u8],
+        secrets: impl FnOnce() -> Result<(u64, ConnectionTrafficSecrets), StreamError>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx, io))?;
+        let secrets = secrets()?;
+        self.seal(ContentType::Handshake, message)
+            .map_err(StreamError::from)?;
+        self.sealer.rekey(secrets).map_err(StreamError::from)?;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether a pooled buffer is held.
+    pub(super) fn holds_buffer(&self) -> bool {
+        self.buffer.is_some()
+    }
+
+    fn seal_gathered(&mut self) -> Result<(), RecordError> {
+        if let Some(buffer) = self.buffer.as_mut().filter(|_| self.plain > 0) {
+            let length = self
+                .sealer
+                .seal(ContentType::ApplicationData, buffer, self.plain)?;
+            self.plain = 0;
+            self.sealed = 0..length;
+        }
+        Ok(())
+    }
+
+    /// Seals a short message of our own; nothing is gathered or on its way.
+    fn seal(&mut self, content_type: ContentType, message: &[u8]) -> Result<(), RecordError> {
+        let start = self.sealer.prefix();
+        let buffer = self.buffer.get_or_insert_with(Buffer::take);
+        buffer[start..start + message.len()].copy_from_slice(message);
+        let length = self.sealer.seal(content_type, buffer, message.len())?;
+        self.sealed = 0..length;
+        Ok(())
+    }
+
+    fn seal_alert(&mut self, level: u8, alert: AlertDescription) -> Result<(), RecordError> {
+        self.closed = true;
+        self.seal(ContentType::Alert, &[level, alert.into()])
+    }
+
+    fn poll_drain<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut S,
+    ) -> Poll<io::Result<()>> {
+        while let Some(buffer) = self.buffer.as_ref().filter(|_| !self.sealed.is_empty()) {
+            match ready!(Pin::new(&mut *io).poll_write(cx, &buffer[self.sealed.clone()]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.sealed.start += written,
+            }
+        }
+        self.release();
+        Poll::Ready(Ok(()))
+    }
+}
+
+const _: () = assert!(
+    crate::limits::RECORD_BUF >= crate::limits::TLS_HEADER + 8 + TLS_PLAINTEXT_MAX + SUFFIX,
+    "a full record fits in a pooled buffer"
+);
