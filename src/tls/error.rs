@@ -52,9 +52,9 @@ fn explain(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("the client asks for a protocol that this gateway does not serve (ALPN)")
         }
         Error::NoCertificatesPresented => f.write_str("the client sent no certificate"),
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            f.write_str("the peer's certificate is not signed by a trusted CA")
-        }
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => f.write_str("the peer's certificate is not signed by a trusted CA"),
         Error::AlertReceived(alert) => write!(f, "the peer refused: {}", AlertName(*alert)),
         other => write!(f, "{other}"),
     }
