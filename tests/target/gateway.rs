@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 
-use crate::pki::{Client, Pki, system_clock};
+use crate::pki::{Algorithm, Client, Pki, system_clock};
 use crate::wire::{self, WINDOW};
 
 pub(crate) struct Gateway {
@@ -23,9 +23,17 @@ impl Gateway {
         Self::with(|_| {})
     }
 
+    /// A gateway whose certificates are all RSA, as the platform's are.
+    pub(crate) fn rsa() -> Self {
+        Self::made(Pki::with(Algorithm::Rsa), |_| {})
+    }
+
     /// A gateway whose context is changed first.
     pub(crate) fn with(change: impl FnOnce(&mut Context)) -> Self {
-        let pki = Pki::new();
+        Self::made(Pki::new(), change)
+    }
+
+    fn made(pki: Pki, change: impl FnOnce(&mut Context)) -> Self {
         let names: Vec<_> = protocols().collect();
         let acceptor = Arc::new(Acceptor::new(&pki.identity(&names)));
         let mut context = Context {

@@ -2,7 +2,10 @@
 
 mod gateway;
 mod http;
+mod http_property;
 mod http_target;
+mod https;
+mod peers;
 mod pki;
 mod simple;
 mod tcp;

@@ -14,20 +14,28 @@ use crate::pki::{named, system_clock, valid};
 use crate::wire::WINDOW;
 
 /// A server certificate, and the PEM to trust it with.
-struct Server {
+pub(crate) struct Server {
     certificate: rcgen::Certificate,
     key: KeyPair,
-    trust: String,
+    pub(crate) trust: String,
 }
 
 impl Server {
     fn issued(seconds: i64) -> Self {
+        Self::issued_with(names(), seconds)
+    }
+
+    pub(crate) fn issued_for(name: &str) -> Self {
+        Self::issued_with(vec![name.into()], 100)
+    }
+
+    fn issued_with(names: Vec<String>, seconds: i64) -> Self {
         let ca_key = KeyPair::generate().expect("a key");
         let mut ca = named("target", "CA");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let trust = ca.self_signed(&ca_key).expect("a CA").pem();
         let key = KeyPair::generate().expect("a key");
-        let mut leaf = CertificateParams::new(names()).expect("names");
+        let mut leaf = CertificateParams::new(names).expect("names");
         valid(&mut leaf, -100, seconds);
         let certificate = leaf
             .signed_by(&key, &Issuer::new(ca, ca_key))
@@ -54,7 +62,7 @@ impl Server {
         }
     }
 
-    fn acceptor(&self, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = PrivateKeyDer::try_from(self.key.serialize_der()).expect("a key");
         let config = ServerConfig::builder_with_provider(provider)
