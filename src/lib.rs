@@ -1,4 +1,6 @@
 //! edge-gateway: an unofficial, size-first Infisical Gateway for constrained hardware.
+//!
+//! `docs/architecture.md` tells how the modules hang together.
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -13,17 +15,16 @@ pub mod domain;
 pub mod escape;
 pub mod exit;
 pub mod limits;
-pub mod relay;
-pub mod ssh;
-mod pool;
-mod room;
-mod status;
-mod supervisor;
-pub mod state;
-pub mod target;
-pub mod tls;
 pub mod logging;
+pub mod pool;
+pub mod relay;
+pub mod room;
 pub mod sdnotify;
 pub mod secret;
+pub mod ssh;
 pub mod state;
+mod status;
+mod supervisor;
 pub mod syntax;
+pub mod target;
+pub mod tls;

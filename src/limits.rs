@@ -2,6 +2,8 @@
 //!
 //! The totals are asserted at the foot of this file, so that a change here that breaks the memory contract does not compile.
 
+use std::time::Duration;
+
 /// The relay link: the SSH engine and its driver.
 pub mod ssh {
     /// Largest binary packet accepted, all fields and the MAC included (RFC 4253 section 6.1). No RAM of its own: see [`INPUT_BUFFER`].
@@ -198,7 +200,6 @@ pub mod supervisor {
 
 // The agent's inputs and outputs: configuration, API, state, log.
 
-use std::time::Duration;
 
 /// Characters of a status line for the service manager.
 pub const NOTIFY_STATUS_CHARS: usize = 200;
@@ -272,6 +273,12 @@ pub const RESOLVER_STACK: usize = 128 * 1024;
 
 /// Bytes of one PEM text or SSH key line of a certificate bundle.
 pub const PEM_BYTES: usize = 16 * 1024;
+
+/// Bytes of the state file: read and written whole. A usual one is 12 KB.
+pub const STATE_BYTES: usize = 128 * 1024;
+
+/// Damaged state files that are kept.
+pub const STATE_KEPT: usize = 3;
 
 // --- TLS inside a channel (`tls`, `pool`) -------------------------------------------------------
 
@@ -373,9 +380,3 @@ pub const K8S_TOKEN: u64 = 16 * 1024;
 
 /// The pod's CA bundle.
 pub const K8S_CA: u64 = 64 * 1024;
-
-/// The largest state file: two bundles' worth. Read and written in one piece.
-pub const STATE_BYTES: usize = 128 * 1024;
-
-/// Damaged state files that are kept.
-pub const STATE_KEPT: usize = 3;

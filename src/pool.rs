@@ -14,11 +14,11 @@ static FREE: Mutex<heapless::Vec<Box<[u8]>, RECORD_BUFS_KEPT>> = Mutex::new(heap
 
 /// A buffer of [`RECORD_BUF`] bytes with whatever its last user left in it.
 #[derive(Debug)]
-pub(crate) struct Buffer(Box<[u8]>);
+pub struct Buffer(Box<[u8]>);
 
 impl Buffer {
     /// A free buffer, or a new one.
-    pub(crate) fn take() -> Self {
+    pub fn take() -> Self {
         let free = FREE.lock().ok().and_then(|mut free| free.pop());
         Self(free.unwrap_or_else(|| vec![0; RECORD_BUF].into_boxed_slice()))
     }

@@ -6,7 +6,7 @@ use std::io;
 use tokio::io::AsyncWrite;
 
 /// A writer that gathers bytes in a buffer of its own until that is full or flushed.
-pub(crate) trait Room: AsyncWrite {
+pub trait Room: AsyncWrite {
     /// Lends the free part of the buffer, at least `least` bytes of it; a full buffer is written out
     /// first. `least` is at most [`TLS_PLAINTEXT_MAX`](crate::limits::TLS_PLAINTEXT_MAX).
     ///
@@ -20,7 +20,7 @@ pub(crate) trait Room: AsyncWrite {
 }
 
 /// [`AsyncWrite::poll_write`] for any [`Room`].
-pub(crate) fn poll_copy_into<W: Room + ?Sized>(
+pub fn poll_copy_into<W: Room + ?Sized>(
     writer: &mut W,
     cx: &mut Context<'_>,
     bytes: &[u8],

@@ -305,11 +305,6 @@ impl Platform {
             log::error!("{error}");
         }
     }
-
-    /// What is remembered.
-    pub(super) fn record(&self) -> &Record {
-        &self.record
-    }
 }
 
 fn login(client: &Client, identity: &Identity) -> Result<api::AccessToken, PlatformError> {
@@ -320,8 +315,8 @@ fn login(client: &Client, identity: &Identity) -> Result<api::AccessToken, Platf
         Identity::Universal { client_id, client_secret } => client.universal_auth_login(client_id, client_secret)?,
         Identity::Oidc { identity_id, jwt: source } => client.jwt_login(JwtMethod::Oidc, identity_id, &jwt(source)?)?,
         Identity::Jwt { identity_id, jwt: source } => client.jwt_login(JwtMethod::Jwt, identity_id, &jwt(source)?)?,
-        Identity::Kubernetes { identity_id, token_path } => {
-            let token = SecretSource::File(token_path.clone()).read("INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH", &OsFiles)?;
+        Identity::Kubernetes { identity_id, jwt: source } => {
+            let token = source.read("INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH", &OsFiles)?;
             client.jwt_login(JwtMethod::Kubernetes, identity_id, &token)?
         }
     })

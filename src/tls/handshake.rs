@@ -9,7 +9,7 @@ use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::kernel::KernelConnection;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
-use rustls::{Error, ExtractedSecrets, SupportedCipherSuite};
+use rustls::{CommonState, Error, ExtractedSecrets, SupportedCipherSuite};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::error::HandshakeError;
@@ -26,6 +26,9 @@ pub(super) trait Side: Sized {
 
     fn process<'a>(&'a mut self, records: &'a mut [u8]) -> UnbufferedStatus<'a, 'a, Self::Data>;
 
+    /// Whether something is waiting to be encoded.
+    fn wants_write(&self) -> bool;
+
     fn into_kernel(self) -> Result<(ExtractedSecrets, KernelConnection<Self::Data>), Error>;
 
     fn keys(connection: Box<KernelConnection<Self::Data>>) -> Keys;
@@ -36,6 +39,10 @@ impl Side for UnbufferedServerConnection {
 
     fn process<'a>(&'a mut self, records: &'a mut [u8]) -> UnbufferedStatus<'a, 'a, Self::Data> {
         self.process_tls_records(records)
+    }
+
+    fn wants_write(&self) -> bool {
+        CommonState::wants_write(self)
     }
 
     fn into_kernel(self) -> Result<(ExtractedSecrets, KernelConnection<Self::Data>), Error> {
@@ -52,6 +59,10 @@ impl Side for UnbufferedClientConnection {
 
     fn process<'a>(&'a mut self, records: &'a mut [u8]) -> UnbufferedStatus<'a, 'a, Self::Data> {
         self.process_tls_records(records)
+    }
+
+    fn wants_write(&self) -> bool {
+        CommonState::wants_write(self)
     }
 
     fn into_kernel(self) -> Result<(ExtractedSecrets, KernelConnection<Self::Data>), Error> {
@@ -128,14 +139,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
         }
     }
 
-    /// Sends what rustls still has to say after an error: the alert, if the peer is to blame.
+    /// Sends what rustls still has to say after an error: the alert, if the peer is to blame. It is
+    /// shown no more records: to find fault with another one, it would panic.
     pub(super) async fn send_alert<C: Side>(&mut self, side: &mut C) -> io::Result<()> {
-        let shown = self.incoming.shown;
-        while let UnbufferedStatus {
-            state: Ok(ConnectionState::EncodeTlsData(data)),
-            ..
-        } = side.process(&mut self.incoming.buffer[..shown])
-        {
+        while side.wants_write() {
+            let UnbufferedStatus {
+                state: Ok(ConnectionState::EncodeTlsData(data)),
+                ..
+            } = side.process(&mut [])
+            else {
+                break;
+            };
             if encode(data, &mut self.io, &mut self.outgoing, &mut self.pending)
                 .await
                 .is_err()

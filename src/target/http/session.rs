@@ -296,26 +296,18 @@ async fn open(
     context: &Context,
 ) -> Result<Upstream, (u16, String)> {
     let failed = |why: String| (500, why);
-    let connected = connect(&route.target, &context.policy).await;
-    let socket = connected.map_err(|error| match error {
-        ConnectError::Policy => (403, error.to_string()),
-        other => failed(other.to_string()),
-    })?;
-    if route.target.scheme != Some(Scheme::Https) {
+    let secure = route.target.scheme == Some(Scheme::Https);
+    let connector = secure
+        .then(|| connector(route, config, context))
+        .transpose()
+        .map_err(failed)?;
+    let socket = match connect(&route.target, &context.policy).await {
+        Ok(socket) => socket,
+        Err(ConnectError::Policy) => return Err((403, ConnectError::Policy.to_string())),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    let Some(connector) = connector else {
         return Ok(Upstream::Plain(Gathered::new(socket)));
-    }
-    let clock = &context.clock;
-    let connector = if route.cluster {
-        let ca = context.kubernetes.ca().map_err(failed)?;
-        Connector::new(Trust::Given(&ca), clock).map_err(|why| failed(format!("ca.crt: {why}")))?
-    } else {
-        let trust = match config {
-            Config { verify: false, .. } => Trust::Anyone,
-            Config { ca: Some(ca), .. } => Trust::Given(ca),
-            Config { ca: None, .. } => Trust::Public,
-        };
-        let named = |why| failed(format!("ca= in the CONFIG line: {why}"));
-        Connector::new(trust, clock).map_err(named)?
     };
     match timeout(
         HTTP_TARGET_TIME,
@@ -330,4 +322,19 @@ async fn open(
             HTTP_TARGET_TIME.as_secs()
         ))),
     }
+}
+
+/// Whom to trust: the cluster's CA, or what the `CONFIG` line says.
+fn connector(route: &Route, config: &Config, context: &Context) -> Result<Connector, String> {
+    if route.cluster {
+        let ca = context.kubernetes.ca()?;
+        return Connector::new(Trust::Given(&ca), &context.clock)
+            .map_err(|why| format!("ca.crt: {why}"));
+    }
+    let trust = match config {
+        Config { verify: false, .. } => Trust::Anyone,
+        Config { ca: Some(ca), .. } => Trust::Given(ca),
+        Config { ca: None, .. } => Trust::Public,
+    };
+    Connector::new(trust, &context.clock).map_err(|why| format!("ca= in the CONFIG line: {why}"))
 }
