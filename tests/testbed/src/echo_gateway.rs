@@ -12,8 +12,9 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::encoding::Encode as _;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey, PublicKeyOrCertificate};
-use russh::{AgentAuthError, Channel, ChannelStream, Disconnect, Preferred, Signer};
-use tokio::io::AsyncWriteExt as _;
+use russh::{
+    AgentAuthError, Channel, ChannelId, ChannelStream, Disconnect, Preferred, Signer, cipher,
+};
 
 use crate::certs::SshCredential;
 
@@ -37,10 +38,7 @@ impl EchoGateway {
         credential: &SshCredential,
         host_ca_line: &str,
     ) -> io::Result<EchoGateway> {
-        EchoGateway::login_serving(relay, gateway_id, credential, host_ca_line, |channel| {
-            tokio::spawn(echo(channel));
-        })
-        .await
+        EchoGateway::connect(relay, gateway_id, credential, host_ca_line, None).await
     }
 
     /// The same with another service than echo.
@@ -54,11 +52,22 @@ impl EchoGateway {
         host_ca_line: &str,
         service: impl Fn(Incoming) + Send + 'static,
     ) -> io::Result<EchoGateway> {
+        let service: Service = Box::new(service);
+        EchoGateway::connect(relay, gateway_id, credential, host_ca_line, Some(service)).await
+    }
+
+    async fn connect(
+        relay: SocketAddr,
+        gateway_id: &str,
+        credential: &SshCredential,
+        host_ca_line: &str,
+        service: Option<Service>,
+    ) -> io::Result<EchoGateway> {
         let host_ca = PublicKey::from_openssh(host_ca_line).map_err(io::Error::other)?;
         let events = Events {
             host_ca,
             principal: relay.to_string(),
-            service: Box::new(service),
+            service,
         };
         let config = client::Config {
             preferred: preferred(),
@@ -111,9 +120,15 @@ impl EchoGateway {
     }
 }
 
-/// Host certificates only, as the agent does it.
+/// Host certificates, and the ciphers that the agent has; the relay's settings choose among them.
 fn preferred() -> Preferred {
     Preferred {
+        cipher: vec![
+            cipher::AES_128_GCM,
+            cipher::AES_256_GCM,
+            cipher::CHACHA20_POLY1305,
+        ]
+        .into(),
         host_key_certificates: vec![
             Algorithm::Rsa {
                 hash: Some(HashAlg::Sha512),
@@ -134,15 +149,8 @@ fn preferred() -> Preferred {
 struct Events {
     host_ca: PublicKey,
     principal: String,
-    service: Service,
-}
-
-async fn echo(channel: Incoming) {
-    let (mut reader, mut writer) = tokio::io::split(channel);
-    // Ends when the relay closes the channel, in whatever way.
-    if tokio::io::copy(&mut reader, &mut writer).await.is_ok() {
-        let _ = writer.shutdown().await;
-    }
+    /// `None` for echo.
+    service: Option<Service>,
 }
 
 impl client::Handler for Events {
@@ -173,8 +181,38 @@ impl client::Handler for Events {
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
         reply.accept().await;
-        (self.service)(channel.into_stream());
+        if let Some(service) = &self.service {
+            service(channel.into_stream());
+        }
         Ok(())
+    }
+
+    /// Echo happens here and not in a task for each channel: russh's session loop waits for a task that doesn't read,
+    /// and an echoing task doesn't read while it waits for the session loop.
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        match self.service {
+            Some(_) => Ok(()),
+            None => session.data(channel, data.to_vec()),
+        }
+    }
+
+    async fn channel_eof(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        match self.service {
+            Some(_) => Ok(()),
+            None => {
+                session.eof(channel)?;
+                session.close(channel)
+            }
+        }
     }
 
     async fn server_channel_open_session(

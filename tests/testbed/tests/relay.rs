@@ -119,6 +119,30 @@ async fn rekeys_in_mid_traffic() {
     );
 }
 
+/// More in both directions at once than any socket holds, and then a client that doesn't read.
+#[tokio::test]
+async fn neither_a_flood_nor_a_stalled_client_holds_the_relay_up() {
+    let bed = Fixture::with(KeyKind::Ed25519, |config| config.backlog = 4).await;
+    let _gateway = bed.login().await;
+    let flood = vec![7; 16 * 1024 * 1024];
+    let (mut reader, mut writer) = tokio::io::split(bed.relay.open_channel(GATEWAY).await.unwrap());
+    let writing = tokio::spawn(async move { writer.write_all(&flood).await.map(|()| writer) });
+    let mut echoed = vec![0; 16 * 1024 * 1024];
+    reader.read_exact(&mut echoed).await.unwrap();
+    assert!(echoed.iter().all(|&byte| byte == 7));
+    drop(writing.await.unwrap().unwrap());
+    drop(reader);
+
+    let mut stalled = bed.relay.open_channel(GATEWAY).await.unwrap();
+    let flooding = async { while stalled.write_all(&[7; 64 * 1024]).await.is_ok() {} };
+    assert!(
+        tokio::time::timeout(Duration::from_millis(300), flooding)
+            .await
+            .is_err()
+    );
+    tokio::time::timeout(LIMIT, bed.relay.kill()).await.unwrap();
+}
+
 #[tokio::test]
 async fn wrong_user_certificates_are_refused() {
     let bed = Fixture::new(KeyKind::Rsa2048).await;

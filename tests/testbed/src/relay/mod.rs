@@ -154,7 +154,8 @@ impl Relay {
     /// When there is no such gateway, or it refuses.
     pub async fn open_channel(&self, gateway_id: &str) -> Result<Tunnel, OpenError> {
         let gateway = self.gateway(gateway_id)?;
-        self.admit(gateway.handle.channel_open_direct_tcpip("", 0, "", 0).await)
+        let opened = gateway.handle.channel_open_direct_tcpip("", 0, "", 0).await;
+        self.admit(gateway, opened)
     }
 
     /// Opens a channel of a type that the platform's relay never opens.
@@ -167,7 +168,8 @@ impl Relay {
         kind: OtherChannel,
     ) -> Result<Tunnel, OpenError> {
         let gateway = self.gateway(gateway_id)?;
-        self.admit(open_other(&gateway.handle, kind).await)
+        let opened = open_other(&gateway.handle, kind).await;
+        self.admit(gateway, opened)
     }
 
     /// Listens on a free loopback port for this gateway's clients: each connection becomes one channel, for as long
@@ -297,10 +299,18 @@ impl Relay {
         self.0.shared.gateway(id).ok_or(OpenError::NotConnected)
     }
 
-    fn admit(&self, opened: Result<Channel<Msg>, russh::Error>) -> Result<Tunnel, OpenError> {
+    fn admit(
+        &self,
+        gateway: Gateway,
+        opened: Result<Channel<Msg>, russh::Error>,
+    ) -> Result<Tunnel, OpenError> {
         let counters = self.0.shared.counters();
         match opened {
-            Ok(channel) => Ok(Tunnel::new(channel, OpenChannel::new(counters))),
+            Ok(channel) => Ok(Tunnel::new(
+                channel,
+                gateway.link,
+                OpenChannel::new(counters),
+            )),
             Err(russh::Error::ChannelOpenFailure(why)) => {
                 counters.send_modify(|c| c.channels_refused += 1);
                 Err(OpenError::Refused(why))
@@ -329,8 +339,7 @@ async fn listen(shared: &Arc<Shared>, addr: SocketAddr) -> io::Result<Listener> 
     let shared = shared.clone();
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let link = shared.enlist(stream);
-            tokio::spawn(shared.clone().serve(link, server.clone()));
+            tokio::spawn(shared.serve(stream, server.clone()));
         }
     });
     Ok(Listener {

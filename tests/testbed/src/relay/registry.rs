@@ -2,16 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use russh::keys::ssh_key::public::KeyData;
 use russh::server::Handle;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::config::RelayConfig;
 use super::counters::Counters;
 use super::link::{Control, Link, Mode};
 use super::session::Session;
+
+/// How long an ended session's last bytes may wait for the peer to take them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the relay's tasks have in common.
 pub(super) struct Shared {
@@ -94,32 +99,40 @@ impl Shared {
         admitted
     }
 
-    /// Takes note of a new connection, so that [`Shared::cut_all`] reaches it from now on.
-    pub(super) fn enlist(&self, stream: TcpStream) -> Link {
+    /// Takes note of a new connection, so that [`Shared::cut_all`] reaches it from now on, and returns the work of
+    /// serving it to its end.
+    pub(super) fn serve(
+        self: &Arc<Shared>,
+        stream: TcpStream,
+        server: Arc<russh::server::Config>,
+    ) -> impl Future<Output = ()> + Send + 'static {
         // Fails only for a socket that is gone already, and reading will tell.
         let _ = stream.set_nodelay(true);
-        let link = Link::new(stream);
+        let (link, sending) = Link::new(stream);
+        let control = link.control();
         self.links
             .lock()
             .expect("no holder panics")
-            .push(link.control());
+            .push(control.clone());
         self.counters.send_modify(|c| c.connections += 1);
-        link
-    }
-
-    /// Serves one connection until it ends.
-    pub(super) async fn serve(self: Arc<Shared>, link: Link, server: Arc<russh::server::Config>) {
-        let control = link.control();
-        let session = Session {
-            shared: self.clone(),
-            link: control.clone(),
-            gateway: String::new(),
-        };
-        if let Ok(running) = russh::server::run_stream(server, link, session).await {
-            // How it ended makes no difference: the gateway is gone.
-            let _ = running.await;
+        let shared = self.clone();
+        async move {
+            let session = Session {
+                shared: shared.clone(),
+                link: control.clone(),
+                gateway: String::new(),
+            };
+            let sending = tokio::spawn(sending);
+            let stop_sending = sending.abort_handle();
+            if let Ok(running) = russh::server::run_stream(server, link, session).await {
+                // How it ended makes no difference: the gateway is gone.
+                let _ = running.await;
+            }
+            if timeout(LAST_WORDS, sending).await.is_err() {
+                stop_sending.abort();
+            }
+            shared.forget(&control);
         }
-        self.forget(&control);
     }
 
     fn forget(&self, control: &Arc<Control>) {

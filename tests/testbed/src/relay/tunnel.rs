@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use russh::server::Msg;
@@ -13,6 +14,7 @@ use tokio::io::{
 use tokio::sync::oneshot;
 
 use super::counters::OpenChannel;
+use super::link::Control;
 
 /// Bytes between the client and the channel in each direction.
 const BUFFER: usize = 64 * 1024;
@@ -30,11 +32,15 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    pub(super) fn new(channel: Channel<Msg>, counted: OpenChannel) -> Tunnel {
+    pub(super) fn new(channel: Channel<Msg>, link: Arc<Control>, counted: OpenChannel) -> Tunnel {
         let (near, far) = tokio::io::duplex(BUFFER);
         let (held, dropped) = oneshot::channel();
         tokio::spawn(async move {
-            carry(channel, far, dropped).await;
+            tokio::select! {
+                () = carry(channel, far, dropped) => {}
+                // russh waits for a client that doesn't read, and would not notice.
+                () = link.until_cut() => {}
+            }
             drop(counted);
         });
         Tunnel {
