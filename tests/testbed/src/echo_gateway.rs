@@ -12,9 +12,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::encoding::Encode as _;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey, PublicKeyOrCertificate};
-use russh::{
-    AgentAuthError, Channel, ChannelId, ChannelStream, Disconnect, Preferred, Signer, cipher,
-};
+use russh::{AgentAuthError, Channel, ChannelId, ChannelStream, Disconnect, Preferred, Signer, cipher};
 
 use crate::certs::SshCredential;
 
@@ -64,19 +62,9 @@ impl EchoGateway {
         service: Option<Service>,
     ) -> io::Result<EchoGateway> {
         let host_ca = PublicKey::from_openssh(host_ca_line).map_err(io::Error::other)?;
-        let events = Events {
-            host_ca,
-            principal: relay.to_string(),
-            service,
-        };
-        let config = client::Config {
-            preferred: preferred(),
-            nodelay: true,
-            ..client::Config::default()
-        };
-        let mut handle = client::connect(Arc::new(config), relay, events)
-            .await
-            .map_err(io::Error::other)?;
+        let events = Events { host_ca, principal: relay.to_string(), service };
+        let config = client::Config { preferred: preferred(), nodelay: true, ..client::Config::default() };
+        let mut handle = client::connect(Arc::new(config), relay, events).await.map_err(io::Error::other)?;
 
         let certificate = credential.certificate();
         let hash = certificate.algorithm().is_rsa().then_some(HashAlg::Sha512);
@@ -96,11 +84,7 @@ impl EchoGateway {
     /// # Errors
     /// When the relay refuses, or is gone.
     pub async fn request_forwarding(&self) -> io::Result<()> {
-        self.0
-            .tcpip_forward("localhost", 1)
-            .await
-            .map(drop)
-            .map_err(io::Error::other)
+        self.0.tcpip_forward("localhost", 1).await.map(drop).map_err(io::Error::other)
     }
 
     /// Whether the relay has ended the connection.
@@ -113,32 +97,18 @@ impl EchoGateway {
     /// # Errors
     /// When the connection has ended before.
     pub async fn logout(self) -> io::Result<()> {
-        self.0
-            .disconnect(Disconnect::ByApplication, "", "")
-            .await
-            .map_err(io::Error::other)
+        self.0.disconnect(Disconnect::ByApplication, "", "").await.map_err(io::Error::other)
     }
 }
 
 /// Host certificates, and the ciphers that the agent has; the relay's settings choose among them.
 fn preferred() -> Preferred {
     Preferred {
-        cipher: vec![
-            cipher::AES_128_GCM,
-            cipher::AES_256_GCM,
-            cipher::CHACHA20_POLY1305,
-        ]
-        .into(),
+        cipher: vec![cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305].into(),
         host_key_certificates: vec![
-            Algorithm::Rsa {
-                hash: Some(HashAlg::Sha512),
-            },
-            Algorithm::Ecdsa {
-                curve: EcdsaCurve::NistP256,
-            },
-            Algorithm::Ecdsa {
-                curve: EcdsaCurve::NistP384,
-            },
+            Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
             Algorithm::Ed25519,
         ]
         .into(),
@@ -156,17 +126,12 @@ struct Events {
 impl client::Handler for Events {
     type Error = russh::Error;
 
-    async fn check_server_key(
-        &mut self,
-        shown: &PublicKeyOrCertificate,
-    ) -> Result<bool, Self::Error> {
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         let Some(certificate) = shown.certificate() else {
             return Ok(false);
         };
         Ok(certificate.cert_type() == CertType::Host
-            && certificate
-                .validate([&self.host_ca.fingerprint(HashAlg::Sha256)])
-                .is_ok()
+            && certificate.validate([&self.host_ca.fingerprint(HashAlg::Sha256)]).is_ok()
             && certificate.valid_principals().contains(&self.principal))
     }
 
@@ -189,23 +154,14 @@ impl client::Handler for Events {
 
     /// Echo happens here and not in a task for each channel: russh's session loop waits for a task that doesn't read,
     /// and an echoing task doesn't read while it waits for the session loop.
-    async fn data(
-        &mut self,
-        channel: ChannelId,
-        data: &[u8],
-        session: &mut Session,
-    ) -> Result<(), Self::Error> {
+    async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
         match self.service {
             Some(_) => Ok(()),
             None => session.data(channel, data.to_vec()),
         }
     }
 
-    async fn channel_eof(
-        &mut self,
-        channel: ChannelId,
-        session: &mut Session,
-    ) -> Result<(), Self::Error> {
+    async fn channel_eof(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
         match self.service {
             Some(_) => Ok(()),
             None => {
@@ -221,9 +177,7 @@ impl client::Handler for Events {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        reply
-            .reject(russh::ChannelOpenFailure::UnknownChannelType)
-            .await;
+        reply.reject(russh::ChannelOpenFailure::UnknownChannelType).await;
         Ok(())
     }
 }
@@ -246,9 +200,7 @@ impl Signer for KeySigner<'_> {
             other => other.try_sign(&signed),
         }
         .map_err(russh::keys::Error::from)?;
-        signature
-            .encode_prefixed(&mut signed)
-            .map_err(russh::keys::Error::from)?;
+        signature.encode_prefixed(&mut signed).map_err(russh::keys::Error::from)?;
         Ok(signed)
     }
 }

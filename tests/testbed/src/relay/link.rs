@@ -48,10 +48,7 @@ impl Control {
     pub(crate) fn set(&self, mode: Mode) {
         let mut state = self.state.lock().expect("no holder panics");
         state.mode = mode;
-        for waker in [state.reader.take(), state.writer.take()]
-            .into_iter()
-            .flatten()
-        {
+        for waker in [state.reader.take(), state.writer.take()].into_iter().flatten() {
             waker.wake();
         }
         drop(state);
@@ -105,11 +102,7 @@ impl Link {
     /// The session's end, and the work of sending what it writes. That work ends after the link is dropped, when all
     /// is sent or can't be.
     pub(crate) fn new(stream: TcpStream) -> (Link, impl Future<Output = ()> + Send + 'static) {
-        let state = State {
-            mode: Mode::Open,
-            reader: None,
-            writer: None,
-        };
+        let state = State { mode: Mode::Open, reader: None, writer: None };
         let control = Arc::new(Control {
             state: Mutex::new(state),
             changed: Notify::new(),
@@ -118,18 +111,8 @@ impl Link {
         });
         let (socket, outbound) = stream.into_split();
         let (queue, queued) = tokio::io::duplex(QUEUE);
-        let outbound = Outbound {
-            socket: Some(outbound),
-            control: control.clone(),
-        };
-        (
-            Link {
-                socket,
-                queue,
-                control,
-            },
-            send(queued, outbound),
-        )
+        let outbound = Outbound { socket: Some(outbound), control: control.clone() };
+        (Link { socket, queue, control }, send(queued, outbound))
     }
 
     pub(crate) fn control(&self) -> Arc<Control> {
@@ -138,11 +121,7 @@ impl Link {
 }
 
 impl AsyncRead for Link {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.control.for_reader(cx) {
             Mode::Open => {}
@@ -156,19 +135,13 @@ impl AsyncRead for Link {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
-        this.control
-            .received
-            .fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        this.control.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Link {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.queue).poll_write(cx, buf)
     }
 
@@ -215,16 +188,10 @@ impl Outbound {
 }
 
 impl AsyncWrite for Outbound {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(ready!(this.poll_socket(cx))?.poll_write(cx, buf))?;
-        this.control
-            .sent
-            .fetch_add(written as u64, Ordering::Relaxed);
+        this.control.sent.fetch_add(written as u64, Ordering::Relaxed);
         Poll::Ready(Ok(written))
     }
 

@@ -37,12 +37,7 @@ pub(super) struct Gateway {
 impl Shared {
     pub(super) fn new(config: RelayConfig) -> Shared {
         let counters = watch::Sender::new(Counters::default());
-        Shared {
-            config,
-            counters,
-            gateways: Mutex::default(),
-            links: Mutex::default(),
-        }
+        Shared { config, counters, gateways: Mutex::default(), links: Mutex::default() }
     }
 
     pub(super) fn config(&self) -> &RelayConfig {
@@ -62,18 +57,11 @@ impl Shared {
     }
 
     pub(super) fn gateway(&self, id: &str) -> Option<Gateway> {
-        self.gateways
-            .lock()
-            .expect("no holder panics")
-            .get(id)
-            .cloned()
+        self.gateways.lock().expect("no holder panics").get(id).cloned()
     }
 
     pub(super) fn has(&self, id: &str) -> bool {
-        self.gateways
-            .lock()
-            .expect("no holder panics")
-            .contains_key(id)
+        self.gateways.lock().expect("no holder panics").contains_key(id)
     }
 
     /// Takes a gateway in, unless an older connection of the same one is still held.
@@ -81,13 +69,7 @@ impl Shared {
         let mut gateways = self.gateways.lock().expect("no holder panics");
         let admitted = !gateways.contains_key(id);
         if admitted {
-            gateways.insert(
-                id.to_owned(),
-                Gateway {
-                    handle,
-                    link: link.clone(),
-                },
-            );
+            gateways.insert(id.to_owned(), Gateway { handle, link: link.clone() });
         }
         let now = gateways.len();
         drop(gateways);
@@ -110,18 +92,11 @@ impl Shared {
         let _ = stream.set_nodelay(true);
         let (link, sending) = Link::new(stream);
         let control = link.control();
-        self.links
-            .lock()
-            .expect("no holder panics")
-            .push(control.clone());
+        self.links.lock().expect("no holder panics").push(control.clone());
         self.counters.send_modify(|c| c.connections += 1);
         let shared = self.clone();
         async move {
-            let session = Session {
-                shared: shared.clone(),
-                link: control.clone(),
-                gateway: String::new(),
-            };
+            let session = Session { shared: shared.clone(), link: control.clone(), gateway: String::new() };
             let sending = tokio::spawn(sending);
             let stop_sending = sending.abort_handle();
             if let Ok(running) = russh::server::run_stream(server, link, session).await {
@@ -136,10 +111,7 @@ impl Shared {
     }
 
     fn forget(&self, control: &Arc<Control>) {
-        self.links
-            .lock()
-            .expect("no holder panics")
-            .retain(|link| !Arc::ptr_eq(link, control));
+        self.links.lock().expect("no holder panics").retain(|link| !Arc::ptr_eq(link, control));
         let mut gateways = self.gateways.lock().expect("no holder panics");
         gateways.retain(|_, gateway| !Arc::ptr_eq(&gateway.link, control));
         let now = gateways.len();

@@ -8,9 +8,7 @@ use std::task::{Context, Poll};
 
 use russh::server::Msg;
 use russh::{Channel, ChannelMsg};
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::counters::OpenChannel;
@@ -43,18 +41,11 @@ impl Tunnel {
             }
             drop(counted);
         });
-        Tunnel {
-            io: near,
-            _held: held,
-        }
+        Tunnel { io: near, _held: held }
     }
 }
 
-async fn carry(
-    channel: Channel<Msg>,
-    client: DuplexStream,
-    dropped: oneshot::Receiver<Infallible>,
-) {
+async fn carry(channel: Channel<Msg>, client: DuplexStream, dropped: oneshot::Receiver<Infallible>) {
     let (mut from_gateway, to_gateway) = channel.split();
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let inbound = async {
@@ -98,21 +89,13 @@ async fn carry(
 }
 
 impl AsyncRead for Tunnel {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Tunnel {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
