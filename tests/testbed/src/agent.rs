@@ -26,11 +26,7 @@ pub struct AgentConfig {
 impl AgentConfig {
     /// `edge-gateway run` with an empty environment.
     pub fn run(program: impl Into<PathBuf>) -> AgentConfig {
-        AgentConfig {
-            program: program.into(),
-            args: vec!["run".to_owned()],
-            env: BTreeMap::new(),
-        }
+        AgentConfig { program: program.into(), args: vec!["run".to_owned()], env: BTreeMap::new() }
     }
 
     /// With other arguments.
@@ -88,14 +84,8 @@ impl Agent {
             .spawn()
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", config.program.display())))?;
         let (sender, log) = watch::channel(Vec::new());
-        let stdout = child
-            .stdout
-            .take()
-            .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
-        let stderr = child
-            .stderr
-            .take()
-            .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
+        let stdout = child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
+        let stderr = child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
         for pipe in [stdout, stderr].into_iter().flatten() {
             let sender = sender.clone();
             // Ends when the process closes its end, at the latest when it is killed.
@@ -124,10 +114,7 @@ impl Agent {
             Ok(Err(_)) => ErrorKind::UnexpectedEof,
             Err(_) => ErrorKind::TimedOut,
         };
-        Err(io::Error::new(
-            kind,
-            format!("no {part:?} in the agent's log:\n{}", self.log().join("\n")),
-        ))
+        Err(io::Error::new(kind, format!("no {part:?} in the agent's log:\n{}", self.log().join("\n"))))
     }
 
     /// Waits until the process has closed its output, which it does when it ends.
@@ -152,19 +139,10 @@ impl Agent {
             let value = text.lines().find_map(|line| line.strip_prefix(name))?;
             value.trim().strip_suffix(" kB")?.parse::<u64>().ok()
         };
-        let own = field("Private_Clean:")
-            .zip(field("Private_Dirty:"))
-            .map(|(clean, dirty)| clean + dirty);
+        let own = field("Private_Clean:").zip(field("Private_Dirty:")).map(|(clean, dirty)| clean + dirty);
         match (field("Rss:"), field("Pss:"), own) {
-            (Some(resident), Some(proportional), Some(private)) => Ok(Memory {
-                resident,
-                proportional,
-                private,
-            }),
-            _ => Err(io::Error::new(
-                ErrorKind::InvalidData,
-                "smaps_rollup without Rss, Pss or Private",
-            )),
+            (Some(resident), Some(proportional), Some(private)) => Ok(Memory { resident, proportional, private }),
+            _ => Err(io::Error::new(ErrorKind::InvalidData, "smaps_rollup without Rss, Pss or Private")),
         }
     }
 
@@ -181,17 +159,9 @@ impl Agent {
         };
         // The shell's own `kill`: the standard library can only kill for good, and a system call needs unsafe code.
         let script = format!("kill -{name} {}", self.pid());
-        match Command::new("sh")
-            .args(["-c", &script])
-            .stderr(Stdio::null())
-            .status()?
-            .success()
-        {
+        match Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status()?.success() {
             true => Ok(()),
-            false => Err(io::Error::new(
-                ErrorKind::NotFound,
-                format!("no process {}", self.pid()),
-            )),
+            false => Err(io::Error::new(ErrorKind::NotFound, format!("no process {}", self.pid()))),
         }
     }
 
@@ -254,9 +224,7 @@ pub struct Memory {
 fn collect(pipe: Box<dyn Read + Send>, log: &watch::Sender<Vec<String>>) {
     for line in BufReader::new(pipe).split(b'\n') {
         let Ok(line) = line else { return };
-        let line = String::from_utf8_lossy(&line)
-            .trim_end_matches('\r')
-            .to_owned();
+        let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
         log.send_modify(|lines| lines.push(line));
     }
 }

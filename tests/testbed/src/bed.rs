@@ -72,16 +72,7 @@ impl Builder {
         let dir = TempDir::new()?;
         let ca_file = dir.write("ca.pem", &web.pem())?;
         let gateway_id = api.gateway_id(GATEWAY_NAME);
-        Ok(Bed {
-            relay,
-            api,
-            ssh: self.ssh,
-            pki: self.pki,
-            web,
-            gateway_id,
-            ca_file,
-            dir,
-        })
+        Ok(Bed { relay, api, ssh: self.ssh, pki: self.pki, web, gateway_id, ca_file, dir })
     }
 }
 
@@ -122,13 +113,7 @@ impl Bed {
         certs::warm_up();
         let (ssh, pki) = (Arc::new(SshFactory::new()), Arc::new(PkiFactory::new()));
         let relay = RelayConfig::new(ssh.clone());
-        Builder {
-            ssh,
-            pki,
-            relay,
-            https: true,
-            enroll_with_bundle: false,
-        }
+        Builder { ssh, pki, relay, https: true, enroll_with_bundle: false }
     }
 
     /// Starts a usual bed.
@@ -174,15 +159,9 @@ impl Bed {
             .env("INFISICAL_DOMAIN", self.api.url())
             .env("INFISICAL_GATEWAY_NAME", GATEWAY_NAME)
             .env("INFISICAL_RELAY_NAME", RELAY_NAME)
-            .env(
-                "EDGE_GATEWAY_STATE_DIR",
-                self.state_dir()?.display().to_string(),
-            )
+            .env("EDGE_GATEWAY_STATE_DIR", self.state_dir()?.display().to_string())
             .env("EDGE_GATEWAY_CA_FILE", self.ca_file.display().to_string())
-            .env(
-                "EDGE_GATEWAY_RELAY_PORT",
-                self.relay.ssh_addr().port().to_string(),
-            ))
+            .env("EDGE_GATEWAY_RELAY_PORT", self.relay.ssh_addr().port().to_string()))
     }
 
     /// The same with a new one-time enrollment token.

@@ -39,26 +39,17 @@ pub struct TlsClient {
 impl TlsClient {
     /// Both TLS versions.
     pub fn new(pki: Arc<PkiFactory>) -> TlsClient {
-        TlsClient {
-            pki,
-            versions: vec![&version::TLS13, &version::TLS12],
-        }
+        TlsClient { pki, versions: vec![&version::TLS13, &version::TLS12] }
     }
 
     /// TLS 1.2 only.
     pub fn tls12(pki: Arc<PkiFactory>) -> TlsClient {
-        TlsClient {
-            pki,
-            versions: vec![&version::TLS12],
-        }
+        TlsClient { pki, versions: vec![&version::TLS12] }
     }
 
     /// TLS 1.3 only.
     pub fn tls13(pki: Arc<PkiFactory>) -> TlsClient {
-        TlsClient {
-            pki,
-            versions: vec![&version::TLS13],
-        }
+        TlsClient { pki, versions: vec![&version::TLS13] }
     }
 
     /// Handshakes over any stream, offering these ALPN names and showing this certificate.
@@ -82,10 +73,7 @@ impl TlsClient {
         let stream = connector.connect(localhost, stream).await?;
         let chosen = stream.get_ref().1.alpn_protocol();
         if !alpn.is_empty() && chosen.is_none() {
-            return Err(io::Error::new(
-                ErrorKind::InvalidData,
-                format!("the agent ignored ALPN {alpn:?}"),
-            ));
+            return Err(io::Error::new(ErrorKind::InvalidData, format!("the agent ignored ALPN {alpn:?}")));
         }
         Ok(stream)
     }
@@ -126,12 +114,7 @@ impl PlatformClient {
     /// A client that speaks both TLS versions.
     pub fn new(relay: Relay, gateway_id: &str, pki: Arc<PkiFactory>) -> PlatformClient {
         let tls = TlsClient::new(pki.clone());
-        PlatformClient {
-            relay,
-            gateway_id: gateway_id.to_owned(),
-            pki,
-            tls,
-        }
+        PlatformClient { relay, gateway_id: gateway_id.to_owned(), pki, tls }
     }
 
     /// The same with other TLS settings.
@@ -149,11 +132,7 @@ impl PlatformClient {
     ///
     /// # Errors
     /// When the gateway can't be reached, or the handshake fails.
-    pub async fn connect(
-        &self,
-        alpn: &[&str],
-        certificate: Option<&PkiCredential>,
-    ) -> io::Result<Stream> {
+    pub async fn connect(&self, alpn: &[&str], certificate: Option<&PkiCredential>) -> io::Result<Stream> {
         let tunnel = self.relay.open_channel(&self.gateway_id).await?;
         self.tls.handshake(tunnel, alpn, certificate).await
     }
@@ -204,8 +183,7 @@ impl PlatformClient {
     /// # Errors
     /// As [`PlatformClient::connect`].
     pub async fn http(&self, target: SocketAddr) -> io::Result<HttpStream> {
-        self.http_to(&target.ip().to_string(), target.port(), "CONFIG\n")
-            .await
+        self.http_to(&target.ip().to_string(), target.port(), "CONFIG\n").await
     }
 
     /// Connects to an HTTP target by name, which may start with `https://`, with this first line.
@@ -273,9 +251,6 @@ impl HttpStream {
 }
 
 fn unexpected(what: &str, answer: &[u8]) -> io::Error {
-    let text = format!(
-        "{what} was answered with {:?}",
-        String::from_utf8_lossy(answer)
-    );
+    let text = format!("{what} was answered with {:?}", String::from_utf8_lossy(answer));
     io::Error::new(ErrorKind::InvalidData, text)
 }

@@ -18,11 +18,7 @@ impl TempDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // The random part keeps two machines' process numbers apart on a shared folder.
-        let name = format!(
-            "testbed-{}-{count}-{:08x}",
-            std::process::id(),
-            rand::random::<u32>()
-        );
+        let name = format!("testbed-{}-{count}-{:08x}", std::process::id(), rand::random::<u32>());
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path)?;
         Ok(TempDir(path))

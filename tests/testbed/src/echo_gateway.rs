@@ -12,8 +12,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::encoding::Encode as _;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey, PublicKeyOrCertificate};
-use russh::{AgentAuthError, Channel, ChannelStream, Disconnect, Preferred, Signer};
-use tokio::io::AsyncWriteExt as _;
+use russh::{AgentAuthError, Channel, ChannelId, ChannelStream, Disconnect, Preferred, Signer, cipher};
 
 use crate::certs::SshCredential;
 
@@ -37,10 +36,7 @@ impl EchoGateway {
         credential: &SshCredential,
         host_ca_line: &str,
     ) -> io::Result<EchoGateway> {
-        EchoGateway::login_serving(relay, gateway_id, credential, host_ca_line, |channel| {
-            tokio::spawn(echo(channel));
-        })
-        .await
+        EchoGateway::connect(relay, gateway_id, credential, host_ca_line, None).await
     }
 
     /// The same with another service than echo.
@@ -54,20 +50,21 @@ impl EchoGateway {
         host_ca_line: &str,
         service: impl Fn(Incoming) + Send + 'static,
     ) -> io::Result<EchoGateway> {
+        let service: Service = Box::new(service);
+        EchoGateway::connect(relay, gateway_id, credential, host_ca_line, Some(service)).await
+    }
+
+    async fn connect(
+        relay: SocketAddr,
+        gateway_id: &str,
+        credential: &SshCredential,
+        host_ca_line: &str,
+        service: Option<Service>,
+    ) -> io::Result<EchoGateway> {
         let host_ca = PublicKey::from_openssh(host_ca_line).map_err(io::Error::other)?;
-        let events = Events {
-            host_ca,
-            principal: relay.to_string(),
-            service: Box::new(service),
-        };
-        let config = client::Config {
-            preferred: preferred(),
-            nodelay: true,
-            ..client::Config::default()
-        };
-        let mut handle = client::connect(Arc::new(config), relay, events)
-            .await
-            .map_err(io::Error::other)?;
+        let events = Events { host_ca, principal: relay.to_string(), service };
+        let config = client::Config { preferred: preferred(), nodelay: true, ..client::Config::default() };
+        let mut handle = client::connect(Arc::new(config), relay, events).await.map_err(io::Error::other)?;
 
         let certificate = credential.certificate();
         let hash = certificate.algorithm().is_rsa().then_some(HashAlg::Sha512);
@@ -87,11 +84,7 @@ impl EchoGateway {
     /// # Errors
     /// When the relay refuses, or is gone.
     pub async fn request_forwarding(&self) -> io::Result<()> {
-        self.0
-            .tcpip_forward("localhost", 1)
-            .await
-            .map(drop)
-            .map_err(io::Error::other)
+        self.0.tcpip_forward("localhost", 1).await.map(drop).map_err(io::Error::other)
     }
 
     /// Whether the relay has ended the connection.
@@ -104,26 +97,18 @@ impl EchoGateway {
     /// # Errors
     /// When the connection has ended before.
     pub async fn logout(self) -> io::Result<()> {
-        self.0
-            .disconnect(Disconnect::ByApplication, "", "")
-            .await
-            .map_err(io::Error::other)
+        self.0.disconnect(Disconnect::ByApplication, "", "").await.map_err(io::Error::other)
     }
 }
 
-/// Host certificates only, as the agent does it.
+/// Host certificates, and the ciphers that the agent has; the relay's settings choose among them.
 fn preferred() -> Preferred {
     Preferred {
+        cipher: vec![cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305].into(),
         host_key_certificates: vec![
-            Algorithm::Rsa {
-                hash: Some(HashAlg::Sha512),
-            },
-            Algorithm::Ecdsa {
-                curve: EcdsaCurve::NistP256,
-            },
-            Algorithm::Ecdsa {
-                curve: EcdsaCurve::NistP384,
-            },
+            Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
             Algorithm::Ed25519,
         ]
         .into(),
@@ -134,31 +119,19 @@ fn preferred() -> Preferred {
 struct Events {
     host_ca: PublicKey,
     principal: String,
-    service: Service,
-}
-
-async fn echo(channel: Incoming) {
-    let (mut reader, mut writer) = tokio::io::split(channel);
-    // Ends when the relay closes the channel, in whatever way.
-    if tokio::io::copy(&mut reader, &mut writer).await.is_ok() {
-        let _ = writer.shutdown().await;
-    }
+    /// `None` for echo.
+    service: Option<Service>,
 }
 
 impl client::Handler for Events {
     type Error = russh::Error;
 
-    async fn check_server_key(
-        &mut self,
-        shown: &PublicKeyOrCertificate,
-    ) -> Result<bool, Self::Error> {
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         let Some(certificate) = shown.certificate() else {
             return Ok(false);
         };
         Ok(certificate.cert_type() == CertType::Host
-            && certificate
-                .validate([&self.host_ca.fingerprint(HashAlg::Sha256)])
-                .is_ok()
+            && certificate.validate([&self.host_ca.fingerprint(HashAlg::Sha256)]).is_ok()
             && certificate.valid_principals().contains(&self.principal))
     }
 
@@ -173,8 +146,29 @@ impl client::Handler for Events {
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
         reply.accept().await;
-        (self.service)(channel.into_stream());
+        if let Some(service) = &self.service {
+            service(channel.into_stream());
+        }
         Ok(())
+    }
+
+    /// Echo happens here and not in a task for each channel: russh's session loop waits for a task that doesn't read,
+    /// and an echoing task doesn't read while it waits for the session loop.
+    async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
+        match self.service {
+            Some(_) => Ok(()),
+            None => session.data(channel, data.to_vec()),
+        }
+    }
+
+    async fn channel_eof(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        match self.service {
+            Some(_) => Ok(()),
+            None => {
+                session.eof(channel)?;
+                session.close(channel)
+            }
+        }
     }
 
     async fn server_channel_open_session(
@@ -183,9 +177,7 @@ impl client::Handler for Events {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        reply
-            .reject(russh::ChannelOpenFailure::UnknownChannelType)
-            .await;
+        reply.reject(russh::ChannelOpenFailure::UnknownChannelType).await;
         Ok(())
     }
 }
@@ -208,9 +200,7 @@ impl Signer for KeySigner<'_> {
             other => other.try_sign(&signed),
         }
         .map_err(russh::keys::Error::from)?;
-        signature
-            .encode_prefixed(&mut signed)
-            .map_err(russh::keys::Error::from)?;
+        signature.encode_prefixed(&mut signed).map_err(russh::keys::Error::from)?;
         Ok(signed)
     }
 }

@@ -39,10 +39,7 @@ pub enum Framing {
 impl Message {
     /// The value of the first header with this name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The word at this place of the start line.
@@ -67,8 +64,7 @@ impl Message {
 
     /// Whether the sender closes the connection after this message.
     pub fn closes(&self) -> bool {
-        self.header("connection")
-            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 
     /// How the body ends by the headers; `None` without any header about it (RFC 9112 section 6.3).
@@ -85,17 +81,12 @@ impl Message {
                 Err(_) => Err(invalid(format!("content-length {length:?}"))),
             },
             ([], [coding]) if coding.eq_ignore_ascii_case("chunked") => Ok(Some(Framing::Chunked)),
-            _ => Err(invalid(format!(
-                "content-length {lengths:?} with transfer-encoding {codings:?}"
-            ))),
+            _ => Err(invalid(format!("content-length {lengths:?} with transfer-encoding {codings:?}"))),
         }
     }
 
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers
-            .iter()
-            .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
@@ -107,24 +98,17 @@ pub async fn read_head(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<O
     let Some(start_line) = read_line(reader).await? else {
         return Ok(None);
     };
-    let mut message = Message {
-        start_line,
-        ..Message::default()
-    };
+    let mut message = Message { start_line, ..Message::default() };
     loop {
         let line = read_line(reader).await?.ok_or(ErrorKind::UnexpectedEof)?;
         if line.is_empty() {
             return Ok(Some(message));
         }
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| invalid(format!("header {line:?}")))?;
+        let (name, value) = line.split_once(':').ok_or_else(|| invalid(format!("header {line:?}")))?;
         if name.is_empty() || name.contains([' ', '\t']) || message.headers.len() == MAX_HEADERS {
             return Err(invalid(format!("header {line:?}")));
         }
-        message
-            .headers
-            .push((name.to_owned(), value.trim().to_owned()));
+        message.headers.push((name.to_owned(), value.trim().to_owned()));
     }
 }
 
@@ -132,10 +116,7 @@ pub async fn read_head(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<O
 ///
 /// # Errors
 /// When the connection fails or ends early, or the body is malformed or too large to keep.
-pub async fn read_body(
-    reader: &mut (impl AsyncBufRead + Unpin),
-    framing: Framing,
-) -> io::Result<Vec<u8>> {
+pub async fn read_body(reader: &mut (impl AsyncBufRead + Unpin), framing: Framing) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     match framing {
         Framing::Length(length) => read_exactly(reader, length, &mut body).await?,
@@ -145,8 +126,7 @@ pub async fn read_body(
         Framing::Chunked => loop {
             let line = read_line(reader).await?.ok_or(ErrorKind::UnexpectedEof)?;
             let size = line.split(';').next().unwrap_or_default();
-            let size = u64::from_str_radix(size, 16)
-                .map_err(|_| invalid(format!("chunk size {line:?}")))?;
+            let size = u64::from_str_radix(size, 16).map_err(|_| invalid(format!("chunk size {line:?}")))?;
             read_exactly(reader, size, &mut body).await?;
             if size == 0 {
                 skip_trailers(reader).await?;
@@ -179,10 +159,7 @@ pub async fn read_request(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Resul
 ///
 /// # Errors
 /// As [`read_head`] and [`read_body`]; `UnexpectedEof` when the peer closed instead.
-pub async fn read_response(
-    reader: &mut (impl AsyncBufRead + Unpin),
-    method: &str,
-) -> io::Result<Message> {
+pub async fn read_response(reader: &mut (impl AsyncBufRead + Unpin), method: &str) -> io::Result<Message> {
     let mut response = read_head(reader).await?.ok_or(ErrorKind::UnexpectedEof)?;
     let bodiless = method == "HEAD" || matches!(response.status(), 100..=199 | 204 | 304);
     if !bodiless {
@@ -192,11 +169,7 @@ pub async fn read_response(
     Ok(response)
 }
 
-async fn read_exactly(
-    reader: &mut (impl AsyncBufRead + Unpin),
-    length: u64,
-    body: &mut Vec<u8>,
-) -> io::Result<()> {
+async fn read_exactly(reader: &mut (impl AsyncBufRead + Unpin), length: u64, body: &mut Vec<u8>) -> io::Result<()> {
     if body.len() as u64 + length > MAX_BODY {
         return Err(invalid(format!("a body of more than {MAX_BODY} bytes")));
     }
@@ -208,11 +181,7 @@ async fn read_exactly(
 }
 
 async fn skip_trailers(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<()> {
-    while !read_line(reader)
-        .await?
-        .ok_or(ErrorKind::UnexpectedEof)?
-        .is_empty()
-    {}
+    while !read_line(reader).await?.ok_or(ErrorKind::UnexpectedEof)?.is_empty() {}
     Ok(())
 }
 
@@ -223,9 +192,7 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Optio
     if line.is_empty() {
         return Ok(None);
     }
-    let text = line
-        .strip_suffix(b"\r\n")
-        .ok_or_else(|| invalid(format!("{} bytes without CR LF", line.len())))?;
+    let text = line.strip_suffix(b"\r\n").ok_or_else(|| invalid(format!("{} bytes without CR LF", line.len())))?;
     match String::from_utf8(text.to_vec()) {
         Ok(line) => Ok(Some(line)),
         Err(_) => Err(invalid("a head that is not UTF-8".to_owned())),
@@ -247,30 +214,21 @@ mod tests {
             GET /c HTTP/1.1\r\n\r\n";
         for (path, body) in [("/a", "hi"), ("/b", "abc"), ("/c", "")] {
             let request = read_request(&mut bytes).await.unwrap().unwrap();
-            assert_eq!(
-                (request.path(), request.body.as_slice()),
-                (path, body.as_bytes())
-            );
+            assert_eq!((request.path(), request.body.as_slice()), (path, body.as_bytes()));
         }
         assert_eq!(read_request(&mut bytes).await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn knows_which_responses_have_no_body() {
-        for (method, head) in [
-            ("HEAD", "200 OK\r\nContent-Length: 5"),
-            ("GET", "204 No Content"),
-        ] {
+        for (method, head) in [("HEAD", "200 OK\r\nContent-Length: 5"), ("GET", "204 No Content")] {
             let text = format!("HTTP/1.1 {head}\r\n\r\nrest");
             let mut bytes = text.as_bytes();
             assert_eq!(read_response(&mut bytes, method).await.unwrap().body, b"");
             assert_eq!(bytes, b"rest");
         }
         let mut bytes: &[u8] = b"HTTP/1.1 200 OK\r\n\r\nuntil the end";
-        assert_eq!(
-            read_response(&mut bytes, "GET").await.unwrap().body,
-            b"until the end"
-        );
+        assert_eq!(read_response(&mut bytes, "GET").await.unwrap().body, b"until the end");
     }
 
     #[tokio::test]
@@ -287,10 +245,7 @@ mod tests {
             "GET / HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort",
             "GET / HTTP/1.1\r\n",
         ] {
-            assert!(
-                read_request(&mut bad.as_bytes()).await.is_err(),
-                "{bad:?} was taken"
-            );
+            assert!(read_request(&mut bad.as_bytes()).await.is_err(), "{bad:?} was taken");
         }
     }
 }

@@ -16,24 +16,14 @@ async fn its_lines_are_collected_and_waited_for() {
     let agent = Agent::start(&shell("echo first; echo second >&2; exit 3")).unwrap();
     assert_eq!(agent.wait_for_line(LIMIT, "fir").await.unwrap(), "first");
     assert_eq!(agent.wait_for_line(LIMIT, "sec").await.unwrap(), "second");
-    assert_eq!(
-        agent
-            .wait_for_line(LIMIT, "third")
-            .await
-            .unwrap_err()
-            .kind(),
-        ErrorKind::UnexpectedEof
-    );
+    assert_eq!(agent.wait_for_line(LIMIT, "third").await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
     let (status, log) = agent.finish(LIMIT).await.unwrap();
     assert_eq!((status.code(), log.len()), (Some(3), 2));
 }
 
 #[tokio::test]
 async fn it_inherits_no_environment() {
-    let config = shell("echo \"[$HOME][$GREETING]\"")
-        .env("GREETING", "hello")
-        .env("GONE", "x")
-        .without_env("GONE");
+    let config = shell("echo \"[$HOME][$GREETING]\"").env("GREETING", "hello").env("GONE", "x").without_env("GONE");
     let (_, log) = Agent::start(&config).unwrap().finish(LIMIT).await.unwrap();
     assert_eq!(log, ["[][hello]"]);
 }
@@ -60,8 +50,5 @@ async fn signals_reach_it_and_it_is_reaped() {
 #[tokio::test]
 async fn a_missing_program_is_named() {
     let error = Agent::start(&AgentConfig::run("/nowhere/edge-gateway")).unwrap_err();
-    assert!(
-        error.to_string().contains("/nowhere/edge-gateway"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("/nowhere/edge-gateway"), "{error}");
 }

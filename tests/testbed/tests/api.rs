@@ -16,36 +16,18 @@ use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-async fn send(
-    bed: &Bed,
-    endpoint: Endpoint,
-    token: Option<&str>,
-    body: &Value,
-) -> io::Result<Message> {
+async fn send(bed: &Bed, endpoint: Endpoint, token: Option<&str>, body: &Value) -> io::Result<Message> {
     let mut connection = Connection::tls(bed.api.addr(), &bed.web.pem()).await?;
     let bearer = format!("Bearer {}", token.unwrap_or_default());
-    let headers: &[_] = if token.is_some() {
-        &[("Authorization", bearer.as_str())]
-    } else {
-        &[]
-    };
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    connection
-        .request(endpoint.method(), endpoint.path(), headers, &body)
-        .await
+    let headers: &[_] = if token.is_some() { &[("Authorization", bearer.as_str())] } else { &[] };
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    connection.request(endpoint.method(), endpoint.path(), headers, &body).await
 }
 
 /// The status and the body of the answer.
 async fn call(bed: &Bed, endpoint: Endpoint, token: Option<&str>, body: Value) -> (u16, Value) {
     let response = send(bed, endpoint, token, &body).await.unwrap();
-    (
-        response.status(),
-        serde_json::from_slice(&response.body).unwrap(),
-    )
+    (response.status(), serde_json::from_slice(&response.body).unwrap())
 }
 
 /// An enrolled gateway's access token.
@@ -65,16 +47,10 @@ fn assert_bundle(bundle: &Value, gateway_id: &str) {
         ("/pki/serverPrivateKey", "-----BEGIN PRIVATE KEY-----"),
         ("/pki/clientCertificateChain", "-----BEGIN CERTIFICATE-----"),
         ("/ssh/clientCertificate", "ssh-rsa-cert-v01@openssh.com "),
-        (
-            "/ssh/clientPrivateKey",
-            "-----BEGIN OPENSSH PRIVATE KEY-----",
-        ),
+        ("/ssh/clientPrivateKey", "-----BEGIN OPENSSH PRIVATE KEY-----"),
         ("/ssh/serverCAPublicKey", "ssh-rsa "),
     ] {
-        let text = bundle
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let text = bundle.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         assert!(text.starts_with(start), "{pointer} is {text:?}");
     }
 }
@@ -84,10 +60,7 @@ async fn a_gateway_enrolls_once_and_gets_certificates() {
     let bed = Bed::start().await.unwrap();
     let token = bed.api.enrollment_token(GATEWAY_NAME);
     let (status, answer) = call(&bed, Endpoint::Enroll, None, json!({ "token": token })).await;
-    assert_eq!(
-        (status, &answer["gatewayId"]),
-        (200, &json!(bed.gateway_id))
-    );
+    assert_eq!((status, &answer["gatewayId"]), (200, &json!(bed.gateway_id)));
     let access = answer["accessToken"].as_str().unwrap();
 
     let (status, again) = call(&bed, Endpoint::Enroll, None, json!({ "token": token })).await;
@@ -97,17 +70,8 @@ async fn a_gateway_enrolls_once_and_gets_certificates() {
     let (status, bundle) = call(&bed, Endpoint::Connect, Some(access), wanted).await;
     assert_eq!(status, 200, "{bundle}");
     assert_bundle(&bundle, &bed.gateway_id);
-    let (status, error) = call(
-        &bed,
-        Endpoint::Connect,
-        Some(access),
-        json!({ "relayName": "none" }),
-    )
-    .await;
-    assert_eq!(
-        (status, &error["message"]),
-        (404, &json!("Relay with name 'none' not found"))
-    );
+    let (status, error) = call(&bed, Endpoint::Connect, Some(access), json!({ "relayName": "none" })).await;
+    assert_eq!((status, &error["message"]), (404, &json!("Relay with name 'none' not found")));
 }
 
 #[tokio::test]
@@ -122,54 +86,25 @@ async fn enrolling_may_bring_the_certificates_too() {
 #[tokio::test]
 async fn identities_log_in_register_and_renew() {
     let bed = Bed::start().await.unwrap();
-    bed.api.add_identity(Identity::Universal {
-        client_id: "c".into(),
-        client_secret: "s".into(),
-    });
-    bed.api.add_identity(Identity::Jwt {
-        identity_id: "i".into(),
-        jwt: "a.b.c".into(),
-    });
+    bed.api.add_identity(Identity::Universal { client_id: "c".into(), client_secret: "s".into() });
+    bed.api.add_identity(Identity::Jwt { identity_id: "i".into(), jwt: "a.b.c".into() });
     let jwt = json!({ "identityId": "i", "jwt": "a.b.c" });
     for (endpoint, proof) in [
-        (
-            Endpoint::UniversalLogin,
-            json!({ "clientId": "c", "clientSecret": "s" }),
-        ),
+        (Endpoint::UniversalLogin, json!({ "clientId": "c", "clientSecret": "s" })),
         (Endpoint::OidcLogin, jwt.clone()),
         (Endpoint::JwtLogin, jwt.clone()),
         (Endpoint::KubernetesLogin, jwt),
     ] {
         let (status, login) = call(&bed, endpoint, None, proof).await;
-        assert_eq!(
-            (status, &login["tokenType"]),
-            (200, &json!("Bearer")),
-            "{endpoint:?}"
-        );
+        assert_eq!((status, &login["tokenType"]), (200, &json!("Bearer")), "{endpoint:?}");
         let token = login["accessToken"].as_str().unwrap();
-        let (status, bundle) = call(
-            &bed,
-            Endpoint::Register,
-            Some(token),
-            json!({ "name": GATEWAY_NAME }),
-        )
-        .await;
+        let (status, bundle) = call(&bed, Endpoint::Register, Some(token), json!({ "name": GATEWAY_NAME })).await;
         assert_eq!(status, 200, "{endpoint:?}: {bundle}");
         assert_bundle(&bundle, &bed.gateway_id);
-        let (status, renewed) =
-            call(&bed, Endpoint::Renew, None, json!({ "accessToken": token })).await;
-        assert_eq!(
-            (status, renewed["accessToken"].as_str()),
-            (200, Some(token))
-        );
+        let (status, renewed) = call(&bed, Endpoint::Renew, None, json!({ "accessToken": token })).await;
+        assert_eq!((status, renewed["accessToken"].as_str()), (200, Some(token)));
     }
-    let (status, _) = call(
-        &bed,
-        Endpoint::JwtLogin,
-        None,
-        json!({ "identityId": "i", "jwt": "other" }),
-    )
-    .await;
+    let (status, _) = call(&bed, Endpoint::JwtLogin, None, json!({ "identityId": "i", "jwt": "other" })).await;
     assert_eq!(status, 401);
 }
 
@@ -182,13 +117,7 @@ async fn aws_login_gives_a_gateway_token() {
     });
     let (status, login) = call(&bed, Endpoint::AwsLogin, None, proof).await;
     assert_eq!(status, 200, "{login}");
-    let (status, _) = call(
-        &bed,
-        Endpoint::Connect,
-        login["accessToken"].as_str(),
-        json!({}),
-    )
-    .await;
+    let (status, _) = call(&bed, Endpoint::Connect, login["accessToken"].as_str(), json!({})).await;
     assert_eq!(status, 200);
 }
 
@@ -198,35 +127,17 @@ async fn tokens_are_checked() {
     let access = enrolled(&bed).await;
     for token in [None, Some("nonsense")] {
         for endpoint in [Endpoint::Connect, Endpoint::Heartbeat, Endpoint::Relays] {
-            assert_eq!(
-                call(&bed, endpoint, token, Value::Null).await.0,
-                401,
-                "{endpoint:?}"
-            );
+            assert_eq!(call(&bed, endpoint, token, Value::Null).await.0, 401, "{endpoint:?}");
         }
     }
-    let (status, _) = call(
-        &bed,
-        Endpoint::Register,
-        Some(&access),
-        json!({ "name": "x" }),
-    )
-    .await;
+    let (status, _) = call(&bed, Endpoint::Register, Some(&access), json!({ "name": "x" })).await;
     assert_eq!(status, 403);
     bed.api.revoke_tokens();
-    assert_eq!(
-        call(&bed, Endpoint::Connect, Some(&access), json!({}))
-            .await
-            .0,
-        401
-    );
+    assert_eq!(call(&bed, Endpoint::Connect, Some(&access), json!({})).await.0, 401);
     bed.api.set_token_ttl(Duration::ZERO);
     let access = enrolled(&bed).await;
     let (status, error) = call(&bed, Endpoint::Connect, Some(&access), json!({})).await;
-    assert_eq!(
-        (status, &error["message"]),
-        (401, &json!("Token has expired"))
-    );
+    assert_eq!((status, &error["message"]), (401, &json!("Token has expired")));
 }
 
 #[tokio::test]
@@ -251,43 +162,22 @@ async fn relays_are_listed() {
 async fn a_heartbeat_dials_the_gateway_back() {
     let bed = Bed::start().await.unwrap();
     let access = enrolled(&bed).await;
-    let (status, _) = call(
-        &bed,
-        Endpoint::Heartbeat,
-        Some(&access),
-        json!({ "capabilities": {} }),
-    )
-    .await;
+    let (status, _) = call(&bed, Endpoint::Heartbeat, Some(&access), json!({ "capabilities": {} })).await;
     assert_eq!(status, 400);
 
     let (_, bundle) = call(&bed, Endpoint::Connect, Some(&access), json!({})).await;
     let (status, error) = call(&bed, Endpoint::Heartbeat, Some(&access), json!({})).await;
     assert_eq!(status, 400);
-    assert!(
-        error["message"].as_str().unwrap().contains("not connected"),
-        "{error}"
-    );
+    assert!(error["message"].as_str().unwrap().contains("not connected"), "{error}");
 
     // A gateway that echoes TLS is reached, and is not an agent.
-    let host_ca = bundle
-        .pointer("/ssh/serverCAPublicKey")
-        .unwrap()
-        .as_str()
-        .unwrap();
-    let user = bed
-        .ssh
-        .user(RELAY_NAME, &bed.gateway_id, GATEWAY_NAME)
-        .issue();
-    let _echo = EchoGateway::login(bed.relay.ssh_addr(), &bed.gateway_id, &user, host_ca)
-        .await
-        .unwrap();
+    let host_ca = bundle.pointer("/ssh/serverCAPublicKey").unwrap().as_str().unwrap();
+    let user = bed.ssh.user(RELAY_NAME, &bed.gateway_id, GATEWAY_NAME).issue();
+    let _echo = EchoGateway::login(bed.relay.ssh_addr(), &bed.gateway_id, &user, host_ca).await.unwrap();
     bed.wait_for_gateway(LIMIT).await.unwrap();
     let (status, error) = call(&bed, Endpoint::Heartbeat, Some(&access), json!({})).await;
     assert_eq!(status, 400);
-    assert!(
-        !error["message"].as_str().unwrap().contains("not connected"),
-        "{error}"
-    );
+    assert!(!error["message"].as_str().unwrap().contains("not connected"), "{error}");
     assert_eq!(bed.relay.counters().channels_opened, 1);
 }
 
@@ -301,33 +191,17 @@ async fn answers_can_be_made_wrong() {
     };
     let json = |response: &Message| serde_json::from_slice::<Value>(&response.body).unwrap();
 
-    let response = connect(Fault::status(403, "No such permission"))
-        .await
-        .unwrap();
-    assert_eq!(
-        (response.status(), &json(&response)["message"]),
-        (403, &json!("No such permission"))
-    );
+    let response = connect(Fault::status(403, "No such permission")).await.unwrap();
+    assert_eq!((response.status(), &json(&response)["message"]), (403, &json!("No such permission")));
     let response = connect(Fault::rate_limited(7)).await.unwrap();
-    assert_eq!(
-        (response.status(), response.header("retry-after")),
-        (429, Some("7"))
-    );
+    assert_eq!((response.status(), response.header("retry-after")), (429, Some("7")));
     let response = connect(Fault::captive_portal()).await.unwrap();
-    assert_eq!(
-        (response.status(), response.header("content-type")),
-        (200, Some("text/html"))
-    );
+    assert_eq!((response.status(), response.header("content-type")), (200, Some("text/html")));
     let response = connect(Fault::captive_redirect()).await.unwrap();
-    assert_eq!(
-        (response.status(), response.header("location")),
-        (302, Some("http://portal.example/login"))
-    );
+    assert_eq!((response.status(), response.header("location")), (302, Some("http://portal.example/login")));
     let response = connect(Fault::body("{\"gatewayId\":")).await.unwrap();
     assert_eq!(response.body, b"{\"gatewayId\":");
-    let response = connect(Fault::without("/pki/serverPrivateKey"))
-        .await
-        .unwrap();
+    let response = connect(Fault::without("/pki/serverPrivateKey")).await.unwrap();
     assert!(json(&response)["pki"].get("serverPrivateKey").is_none());
     let response = connect(Fault::with("/relayHost", 5)).await.unwrap();
     assert_eq!(json(&response)["relayHost"], 5);
@@ -342,9 +216,7 @@ async fn answers_can_be_made_wrong() {
     assert!(timeout(patience, connect(Fault::Silence)).await.is_err());
     assert!(timeout(patience, connect(Fault::Drip)).await.is_err());
 
-    let response = send(&bed, Endpoint::Connect, Some(&access), &json!({}))
-        .await
-        .unwrap();
+    let response = send(&bed, Endpoint::Connect, Some(&access), &json!({})).await.unwrap();
     assert_eq!(response.status(), 200);
 }
 
@@ -355,11 +227,7 @@ async fn certificates_in_a_bundle_can_be_shaped() {
     bed.api.shape_user(|spec| spec.valid(Validity::past()));
     bed.api.shape_leaf(|spec| spec.valid(Validity::past()));
     let (_, bundle) = call(&bed, Endpoint::Connect, Some(&access), json!({})).await;
-    let line = bundle
-        .pointer("/ssh/clientCertificate")
-        .unwrap()
-        .as_str()
-        .unwrap();
+    let line = bundle.pointer("/ssh/clientCertificate").unwrap().as_str().unwrap();
     let user = russh::keys::Certificate::from_openssh(line).unwrap();
     assert!(user.valid_before_time().unwrap() < std::time::SystemTime::now());
 }
@@ -368,50 +236,30 @@ async fn certificates_in_a_bundle_can_be_shaped() {
 async fn requests_are_recorded_and_waited_for() {
     let bed = Bed::start().await.unwrap();
     let access = enrolled(&bed).await;
-    let mut connection = Connection::tls(bed.api.addr(), &bed.web.pem())
-        .await
-        .unwrap();
+    let mut connection = Connection::tls(bed.api.addr(), &bed.web.pem()).await.unwrap();
     assert_eq!(connection.get("/api/nowhere").await.unwrap().status(), 404);
     let body = json!({ "relayName": RELAY_NAME }).to_string();
     let headers = [("Authorization", format!("Bearer {access}"))];
-    let headers = headers
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
-    let response = connection
-        .request("POST", Endpoint::Connect.path(), &headers, &body)
-        .await
-        .unwrap();
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let response = connection.request("POST", Endpoint::Connect.path(), &headers, &body).await.unwrap();
     assert_eq!(response.status(), 200);
 
-    bed.api
-        .wait_for(LIMIT, Endpoint::Connect, 200)
-        .await
-        .unwrap();
+    bed.api.wait_for(LIMIT, Endpoint::Connect, 200).await.unwrap();
     let requests = bed.api.requests();
     assert_eq!(requests.len(), 3);
     assert_eq!(requests[2].json(), json!({ "relayName": RELAY_NAME }));
     assert_eq!(bed.api.count(Endpoint::Enroll), 1);
-    let never = bed
-        .api
-        .wait_for(Duration::from_millis(10), Endpoint::Heartbeat, 200)
-        .await
-        .unwrap_err();
+    let never = bed.api.wait_for(Duration::from_millis(10), Endpoint::Heartbeat, 200).await.unwrap_err();
     assert_eq!(never.kind(), io::ErrorKind::TimedOut);
 }
 
 #[tokio::test]
 async fn dies_and_comes_back_on_the_same_port() {
     let bed = Bed::start().await.unwrap();
-    let mut open = Connection::tls(bed.api.addr(), &bed.web.pem())
-        .await
-        .unwrap();
+    let mut open = Connection::tls(bed.api.addr(), &bed.web.pem()).await.unwrap();
     bed.api.kill().await;
     assert!(open.get("/api/nowhere").await.is_err());
-    assert!(
-        Connection::tls(bed.api.addr(), &bed.web.pem())
-            .await
-            .is_err()
-    );
+    assert!(Connection::tls(bed.api.addr(), &bed.web.pem()).await.is_err());
     bed.api.restart().await.unwrap();
     enrolled(&bed).await;
 }
@@ -421,8 +269,5 @@ async fn speaks_plain_http_when_told_to() {
     let bed = Bed::builder().plain_http().start().await.unwrap();
     assert!(bed.api.url().starts_with("http://"));
     let mut connection = Connection::plain(bed.api.addr()).await.unwrap();
-    assert_eq!(
-        connection.get("/api/v1/relays").await.unwrap().status(),
-        401
-    );
+    assert_eq!(connection.get("/api/v1/relays").await.unwrap().status(), 401);
 }

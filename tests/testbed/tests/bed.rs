@@ -18,28 +18,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 const LIMIT: Duration = Duration::from_secs(10);
-const NAMES: [&str; 4] = [
-    "infisical-ping",
-    "infisical-health",
-    "infisical-tcp-proxy",
-    "infisical-http-proxy",
-];
+const NAMES: [&str; 4] = ["infisical-ping", "infisical-health", "infisical-tcp-proxy", "infisical-http-proxy"];
 
 /// Serves one channel as an agent would, except that every target is `target`.
 async fn serve(channel: Incoming, tls: TlsAcceptor, target: SocketAddr) -> io::Result<()> {
     let mut stream = tls.accept(channel).await?;
-    let alpn = stream
-        .get_ref()
-        .1
-        .alpn_protocol()
-        .map(<[u8]>::to_vec)
-        .unwrap_or_default();
+    let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec).unwrap_or_default();
     match alpn.as_slice() {
         b"infisical-ping" => stream.write_all(b"PONG\n").await?,
         b"infisical-health" => {
-            stream
-                .write_all(b"{\"status\":\"ok\",\"heartbeatTTL\":180}\n")
-                .await?;
+            stream.write_all(b"{\"status\":\"ok\",\"heartbeatTTL\":180}\n").await?;
         }
         b"infisical-http-proxy" => {
             let mut line = Vec::new();
@@ -62,10 +50,7 @@ async fn serve(channel: Incoming, tls: TlsAcceptor, target: SocketAddr) -> io::R
 async fn start(target: SocketAddr) -> (Bed, EchoGateway) {
     let bed = Bed::start().await.unwrap();
     let tls = agent_like(&bed.pki, &NAMES);
-    let user = bed
-        .ssh
-        .user(RELAY_NAME, &bed.gateway_id, GATEWAY_NAME)
-        .issue();
+    let user = bed.ssh.user(RELAY_NAME, &bed.gateway_id, GATEWAY_NAME).issue();
     let gateway = EchoGateway::login_serving(
         bed.relay.ssh_addr(),
         &bed.gateway_id,
@@ -82,24 +67,13 @@ async fn start(target: SocketAddr) -> (Bed, EchoGateway) {
 #[tokio::test]
 async fn the_client_asks_in_both_tls_versions() {
     let (bed, _gateway) = start(targets::refusing().await.unwrap()).await;
-    for tls in [
-        TlsClient::tls12(bed.pki.clone()),
-        TlsClient::tls13(bed.pki.clone()),
-    ] {
+    for tls in [TlsClient::tls12(bed.pki.clone()), TlsClient::tls13(bed.pki.clone())] {
         let client = bed.client().with_tls(tls);
         client.ping().await.unwrap();
-        assert_eq!(
-            client.health().await.unwrap(),
-            json!({ "status": "ok", "heartbeatTTL": 180 })
-        );
+        assert_eq!(client.health().await.unwrap(), json!({ "status": "ok", "heartbeatTTL": 180 }));
     }
     let certificate = bed.client().certificate_for("localhost", 0).issue();
-    assert!(
-        bed.client()
-            .connect(&["infisical-unknown"], Some(&certificate))
-            .await
-            .is_err()
-    );
+    assert!(bed.client().connect(&["infisical-unknown"], Some(&certificate)).await.is_err());
 }
 
 #[tokio::test]
@@ -117,11 +91,7 @@ async fn the_client_carries_bytes_to_a_target() {
     let mut received = Vec::new();
     reader.read_to_end(&mut received).await.unwrap();
     writing.await.unwrap();
-    assert!(
-        received == expected,
-        "{} bytes came back, or other ones",
-        received.len()
-    );
+    assert!(received == expected, "{} bytes came back, or other ones", received.len());
 }
 
 #[tokio::test]
@@ -129,18 +99,9 @@ async fn the_client_sends_requests_to_a_target() {
     let target = HttpTarget::start().await.unwrap();
     let (bed, _gateway) = start(target.addr()).await;
     let mut http = bed.client().http(target.addr()).await.unwrap();
-    let response = http
-        .request("POST", "/echo", &[("X-Test", "yes")], b"body")
-        .await
-        .unwrap();
-    assert_eq!(
-        (response.status(), response.body.as_slice()),
-        (200, &b"body"[..])
-    );
-    let response = http
-        .raw(b"GET /chunked/5000 HTTP/1.1\r\nHost: x\r\n\r\n", "GET")
-        .await
-        .unwrap();
+    let response = http.request("POST", "/echo", &[("X-Test", "yes")], b"body").await.unwrap();
+    assert_eq!((response.status(), response.body.as_slice()), (200, &b"body"[..]));
+    let response = http.raw(b"GET /chunked/5000 HTTP/1.1\r\nHost: x\r\n\r\n", "GET").await.unwrap();
     assert_eq!(response.body, pattern(0, 5000));
     assert_eq!(target.requests()[0].header("x-test"), Some("yes"));
     assert_eq!(target.accepted(), 1);
@@ -149,54 +110,32 @@ async fn the_client_sends_requests_to_a_target() {
 #[tokio::test]
 async fn a_heartbeat_succeeds_while_the_gateway_answers() {
     let (bed, gateway) = start(targets::refusing().await.unwrap()).await;
-    let mut connection = Connection::tls(bed.api.addr(), &bed.web.pem())
-        .await
-        .unwrap();
+    let mut connection = Connection::tls(bed.api.addr(), &bed.web.pem()).await.unwrap();
     let token = json!({ "token": bed.api.enrollment_token(GATEWAY_NAME) }).to_string();
-    let enrolled = connection
-        .request("POST", Endpoint::Enroll.path(), &[], &token)
-        .await
-        .unwrap();
+    let enrolled = connection.request("POST", Endpoint::Enroll.path(), &[], &token).await.unwrap();
     let enrolled: serde_json::Value = serde_json::from_slice(&enrolled.body).unwrap();
     let bearer = format!("Bearer {}", enrolled["accessToken"].as_str().unwrap());
     let headers = [("Authorization", bearer.as_str())];
     for (endpoint, status) in [(Endpoint::Connect, 200), (Endpoint::Heartbeat, 200)] {
-        let response = connection
-            .request("POST", endpoint.path(), &headers, "{}")
-            .await
-            .unwrap();
+        let response = connection.request("POST", endpoint.path(), &headers, "{}").await.unwrap();
         assert_eq!(response.status(), status, "{endpoint:?}");
     }
     gateway.logout().await.unwrap();
     bed.relay.wait(LIMIT, |c| c.gateways == 0).await.unwrap();
-    let response = connection
-        .request("POST", Endpoint::Heartbeat.path(), &headers, "{}")
-        .await
-        .unwrap();
+    let response = connection.request("POST", Endpoint::Heartbeat.path(), &headers, "{}").await.unwrap();
     assert_eq!(response.status(), 400);
 }
 
 #[tokio::test]
 async fn another_relay_has_the_same_port_elsewhere() {
     let bed = Bed::start().await.unwrap();
-    let relay = bed
-        .add_relay("second", Ipv4Addr::new(127, 0, 0, 2))
-        .await
-        .unwrap();
+    let relay = bed.add_relay("second", Ipv4Addr::new(127, 0, 0, 2)).await.unwrap();
     assert_eq!(relay.ssh_addr().port(), bed.relay.ssh_addr().port());
     assert_ne!(relay.ssh_addr(), bed.relay.ssh_addr());
-    let user = bed
-        .ssh
-        .user("second", &bed.gateway_id, GATEWAY_NAME)
-        .issue();
+    let user = bed.ssh.user("second", &bed.gateway_id, GATEWAY_NAME).issue();
     let host_ca = bed.ssh.host_ca_line();
-    let _gateway = EchoGateway::login(relay.ssh_addr(), &bed.gateway_id, &user, &host_ca)
-        .await
-        .unwrap();
-    relay
-        .wait_for_gateway(&bed.gateway_id, LIMIT)
-        .await
-        .unwrap();
+    let _gateway = EchoGateway::login(relay.ssh_addr(), &bed.gateway_id, &user, &host_ca).await.unwrap();
+    relay.wait_for_gateway(&bed.gateway_id, LIMIT).await.unwrap();
     assert!(!bed.relay.is_connected(&bed.gateway_id));
 }
 
@@ -204,20 +143,10 @@ async fn another_relay_has_the_same_port_elsewhere() {
 async fn an_agent_gets_its_settings_and_a_folder_that_goes_away() {
     let bed = Bed::start().await.unwrap();
     let agent = bed.new_agent("/nowhere").unwrap();
-    for name in [
-        "INFISICAL_DOMAIN",
-        "INFISICAL_TOKEN",
-        "EDGE_GATEWAY_STATE_DIR",
-        "EDGE_GATEWAY_CA_FILE",
-    ] {
+    for name in ["INFISICAL_DOMAIN", "INFISICAL_TOKEN", "EDGE_GATEWAY_STATE_DIR", "EDGE_GATEWAY_CA_FILE"] {
         assert!(agent.env.contains_key(name), "{name}");
     }
-    assert!(
-        !bed.agent("/nowhere")
-            .unwrap()
-            .env
-            .contains_key("INFISICAL_TOKEN")
-    );
+    assert!(!bed.agent("/nowhere").unwrap().env.contains_key("INFISICAL_TOKEN"));
     let state = bed.state_dir().unwrap();
     assert!(state.is_dir() && bed.ca_file.is_file());
     drop(bed);

@@ -19,18 +19,9 @@ fn describe(pem: &str) -> Option<String> {
     let dir = TempDir::new().unwrap();
     let file = dir.write("cert.pem", pem).unwrap();
     let output = tool("openssl", &["x509", "-noout", "-text", "-in"], &[&file])?;
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Some(
-        text.split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .replace(" = ", "="),
-    )
+    Some(text.split_whitespace().collect::<Vec<_>>().join(" ").replace(" = ", "="))
 }
 
 #[track_caller]
@@ -94,18 +85,12 @@ fn gateway_leaf_has_the_platforms_shape() {
             "Public-Key: (2048 bit)",
         ],
     );
-    assert!(
-        leaf.private_key_pem()
-            .starts_with("-----BEGIN PRIVATE KEY-----")
-    );
+    assert!(leaf.private_key_pem().starts_with("-----BEGIN PRIVATE KEY-----"));
 }
 
 #[test]
 fn client_leaf_has_the_platforms_shape() {
-    let leaf = PkiFactory::new()
-        .client("the-gateway", "db.internal", 5432)
-        .pam("{}")
-        .issue();
+    let leaf = PkiFactory::new().client("the-gateway", "db.internal", 5432).pam("{}").issue();
     let Some(text) = describe(leaf.certificate_pem()) else {
         return;
     };
@@ -123,11 +108,7 @@ fn client_leaf_has_the_platforms_shape() {
 }
 
 /// One connection in memory: what the client read, and the version it spoke.
-async fn talk(
-    pki: &Arc<PkiFactory>,
-    client: &TlsClient,
-    leaf: LeafSpec,
-) -> io::Result<(Vec<u8>, ProtocolVersion)> {
+async fn talk(pki: &Arc<PkiFactory>, client: &TlsClient, leaf: LeafSpec) -> io::Result<(Vec<u8>, ProtocolVersion)> {
     let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(16 * 1024);
     let acceptor = agent_like(pki, &["infisical-ping"]);
     let server = tokio::spawn(async move {
@@ -136,9 +117,7 @@ async fn talk(
         stream.write_all(b"PONG\n").await?;
         stream.shutdown().await
     });
-    let mut stream = client
-        .handshake(near, &["infisical-ping"], Some(&leaf.issue()))
-        .await?;
+    let mut stream = client.handshake(near, &["infisical-ping"], Some(&leaf.issue())).await?;
     let version = stream.get_ref().1.protocol_version().unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
@@ -148,20 +127,13 @@ async fn talk(
 
 #[tokio::test]
 async fn both_ends_verify_each_other_in_both_versions_and_every_kind() {
-    for kind in [
-        KeyKind::Rsa2048,
-        KeyKind::EcdsaP256,
-        KeyKind::EcdsaP384,
-        KeyKind::Ed25519,
-    ] {
+    for kind in [KeyKind::Rsa2048, KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::Ed25519] {
         let pki = Arc::new(PkiFactory::with_kind(kind));
         for (client, version) in [
             (TlsClient::tls12(pki.clone()), ProtocolVersion::TLSv1_2),
             (TlsClient::tls13(pki.clone()), ProtocolVersion::TLSv1_3),
         ] {
-            let answer = talk(&pki, &client, pki.client("g", "localhost", 1))
-                .await
-                .unwrap();
+            let answer = talk(&pki, &client, pki.client("g", "localhost", 1)).await.unwrap();
             assert_eq!(answer, (b"PONG\n".to_vec(), version), "{kind:?}");
         }
     }
@@ -172,24 +144,15 @@ async fn wrong_client_certificates_are_refused() {
     let pki = Arc::new(PkiFactory::new());
     let right = || pki.client("g", "localhost", 1);
     let wrong = [
-        (
-            "other authority",
-            right().signed_by_client_ca(&PkiFactory::stranger()),
-        ),
-        (
-            "server authority",
-            right().signed_by_server_ca(&PkiFactory::stranger()),
-        ),
+        ("other authority", right().signed_by_client_ca(&PkiFactory::stranger())),
+        ("server authority", right().signed_by_server_ca(&PkiFactory::stranger())),
         ("expired", right().valid(Validity::past())),
         ("not yet valid", right().valid(Validity::future())),
         ("server usage", right().other_usage()),
     ];
     for (name, leaf) in wrong {
         let client = TlsClient::new(pki.clone());
-        assert!(
-            talk(&pki, &client, leaf).await.is_err(),
-            "{name} was accepted"
-        );
+        assert!(talk(&pki, &client, leaf).await.is_err(), "{name} was accepted");
     }
 }
 
@@ -204,19 +167,14 @@ async fn extensions_of_any_content_and_size_are_carried() {
         right().routing([0xff, 0xfe]),
         right().actor(vec![b' '; 12 * 1024]),
     ] {
-        let answer = tokio::time::timeout(Duration::from_secs(10), talk(&pki, &client, leaf))
-            .await
-            .unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(10), talk(&pki, &client, leaf)).await.unwrap();
         assert_eq!(answer.unwrap().0, b"PONG\n");
     }
 }
 
 #[tokio::test]
 async fn the_client_refuses_another_gateway() {
-    let (ours, theirs) = (
-        Arc::new(PkiFactory::new()),
-        Arc::new(PkiFactory::stranger()),
-    );
+    let (ours, theirs) = (Arc::new(PkiFactory::new()), Arc::new(PkiFactory::stranger()));
     let leaf = theirs.client("g", "localhost", 1);
     assert!(talk(&theirs, &TlsClient::new(ours), leaf).await.is_err());
 }

@@ -38,13 +38,7 @@ impl Fixture {
     }
 
     async fn login_with(&self, credential: &SshCredential) -> io::Result<EchoGateway> {
-        EchoGateway::login(
-            self.relay.ssh_addr(),
-            GATEWAY,
-            credential,
-            &self.ssh.host_ca_line(),
-        )
-        .await
+        EchoGateway::login(self.relay.ssh_addr(), GATEWAY, credential, &self.ssh.host_ca_line()).await
     }
 
     async fn login(&self) -> EchoGateway {
@@ -63,12 +57,7 @@ async fn echo(tunnel: &mut Tunnel, bytes: &[u8]) {
 
 #[tokio::test]
 async fn every_kind_of_key_logs_in_and_echoes() {
-    for kind in [
-        KeyKind::Rsa2048,
-        KeyKind::EcdsaP256,
-        KeyKind::EcdsaP384,
-        KeyKind::Ed25519,
-    ] {
+    for kind in [KeyKind::Rsa2048, KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::Ed25519] {
         let bed = Fixture::new(kind).await;
         let _gateway = bed.login().await;
         let mut tunnel = bed.relay.open_channel(GATEWAY).await.unwrap();
@@ -89,10 +78,7 @@ async fn half_close_reaches_both_ends_and_drop_closes() {
     assert_eq!(rest, b"last words");
 
     let idle = bed.relay.open_channel(GATEWAY).await.unwrap();
-    bed.relay
-        .wait(LIMIT, |c| c.channels_opened == 2 && c.channels == 1)
-        .await
-        .unwrap();
+    bed.relay.wait(LIMIT, |c| c.channels_opened == 2 && c.channels == 1).await.unwrap();
     drop(idle);
     bed.relay.wait(LIMIT, |c| c.channels == 0).await.unwrap();
 }
@@ -111,12 +97,27 @@ async fn rekeys_in_mid_traffic() {
     let mut received = Vec::new();
     reader.read_to_end(&mut received).await.unwrap();
     writing.await.unwrap();
-    assert!(
-        received == expected,
-        "{} of {} bytes came back, or other ones",
-        received.len(),
-        expected.len()
-    );
+    assert!(received == expected, "{} of {} bytes came back, or other ones", received.len(), expected.len());
+}
+
+/// More in both directions at once than any socket holds, and then a client that doesn't read.
+#[tokio::test]
+async fn neither_a_flood_nor_a_stalled_client_holds_the_relay_up() {
+    let bed = Fixture::with(KeyKind::Ed25519, |config| config.backlog = 4).await;
+    let _gateway = bed.login().await;
+    let flood = vec![7; 16 * 1024 * 1024];
+    let (mut reader, mut writer) = tokio::io::split(bed.relay.open_channel(GATEWAY).await.unwrap());
+    let writing = tokio::spawn(async move { writer.write_all(&flood).await.map(|()| writer) });
+    let mut echoed = vec![0; 16 * 1024 * 1024];
+    reader.read_exact(&mut echoed).await.unwrap();
+    assert!(echoed.iter().all(|&byte| byte == 7));
+    drop(writing.await.unwrap().unwrap());
+    drop(reader);
+
+    let mut stalled = bed.relay.open_channel(GATEWAY).await.unwrap();
+    let flooding = async { while stalled.write_all(&[7; 64 * 1024]).await.is_ok() {} };
+    assert!(tokio::time::timeout(Duration::from_millis(300), flooding).await.is_err());
+    tokio::time::timeout(LIMIT, bed.relay.kill()).await.unwrap();
 }
 
 #[tokio::test]
@@ -129,16 +130,11 @@ async fn wrong_user_certificates_are_refused() {
         ("not yet valid", bed.user().valid(Validity::future())),
         ("host certificate", bed.user().cert_type(CertType::Host)),
         ("other principal", bed.user().principals(&["someone-else"])),
-        (
-            "critical option",
-            bed.user().critical_option("force-command", "/bin/true"),
-        ),
+        ("critical option", bed.user().critical_option("force-command", "/bin/true")),
         ("corrupt signature", bed.user().corrupt_signature()),
     ];
     for (name, spec) in wrong {
-        let Err(e) = bed.login_with(&spec.issue()).await else {
-            panic!("{name} was accepted")
-        };
+        let Err(e) = bed.login_with(&spec.issue()).await else { panic!("{name} was accepted") };
         assert_eq!(e.kind(), io::ErrorKind::PermissionDenied, "{name}");
     }
     assert!(!bed.relay.is_connected(GATEWAY));
@@ -152,26 +148,14 @@ async fn the_client_sees_a_wrong_relay() {
     let wrong = [
         ("raw key", HostKey::Raw),
         ("expired", shaped(|spec| spec.valid(Validity::past()))),
-        (
-            "user certificate",
-            shaped(|spec| spec.cert_type(CertType::User)),
-        ),
-        (
-            "other principal",
-            shaped(|spec| spec.principals(&["198.51.100.1:2222"])),
-        ),
+        ("user certificate", shaped(|spec| spec.cert_type(CertType::User))),
+        ("other principal", shaped(|spec| spec.principals(&["198.51.100.1:2222"]))),
         ("corrupt signature", shaped(CertSpec::corrupt_signature)),
-        (
-            "other authority",
-            HostKey::Shaped(Arc::new(move |spec| spec.signed_by(&stranger))),
-        ),
+        ("other authority", HostKey::Shaped(Arc::new(move |spec| spec.signed_by(&stranger)))),
     ];
     for (name, host_key) in wrong {
         let bed = Fixture::with(KeyKind::Rsa2048, |config| config.host_key = host_key).await;
-        assert!(
-            bed.login_with(&bed.user().issue()).await.is_err(),
-            "{name} was accepted"
-        );
+        assert!(bed.login_with(&bed.user().issue()).await.is_err(), "{name} was accepted");
     }
 }
 
@@ -183,10 +167,7 @@ async fn a_second_login_is_closed_while_the_first_is_held() {
     drop(first);
 
     let second = bed.login_with(&bed.user().issue()).await.unwrap();
-    bed.relay
-        .wait(LIMIT, |c| c.duplicates == 1 && c.ended == 1)
-        .await
-        .unwrap();
+    bed.relay.wait(LIMIT, |c| c.duplicates == 1 && c.ended == 1).await.unwrap();
     assert!(second.request_forwarding().await.is_err());
 
     bed.relay.cut(GATEWAY);
@@ -199,10 +180,7 @@ async fn a_second_login_is_closed_while_the_first_is_held() {
 async fn a_logout_frees_the_place() {
     let bed = Fixture::new(KeyKind::Ed25519).await;
     bed.login().await.logout().await.unwrap();
-    bed.relay
-        .wait(LIMIT, |c| c.gateways == 0 && c.ended == 1)
-        .await
-        .unwrap();
+    bed.relay.wait(LIMIT, |c| c.gateways == 0 && c.ended == 1).await.unwrap();
     let _again = bed.login().await;
 }
 
@@ -218,18 +196,10 @@ async fn global_requests_are_refused_unless_allowed() {
 #[tokio::test]
 async fn a_refused_channel_is_named() {
     let bed = Fixture::new(KeyKind::Ed25519).await;
-    assert!(matches!(
-        bed.relay.open_channel(GATEWAY).await,
-        Err(OpenError::NotConnected)
-    ));
+    assert!(matches!(bed.relay.open_channel(GATEWAY).await, Err(OpenError::NotConnected)));
     let _gateway = bed.login().await;
     let refused = bed.relay.open_other(GATEWAY, OtherChannel::Session).await;
-    assert!(matches!(
-        refused,
-        Err(OpenError::Refused(
-            russh::ChannelOpenFailure::UnknownChannelType
-        ))
-    ));
+    assert!(matches!(refused, Err(OpenError::Refused(russh::ChannelOpenFailure::UnknownChannelType))));
     assert_eq!(bed.relay.counters().channels_refused, 1);
 }
 
@@ -287,36 +257,18 @@ async fn openssh_logs_in_with_rsa_certificates() {
     let credential = bed.user().issue();
     let dir = TempDir::new().unwrap();
     let key = dir.write("key", &credential.private_key_pem()).unwrap();
-    dir.write("key-cert.pub", credential.certificate_line())
-        .unwrap();
-    let known = dir
-        .write(
-            "known",
-            &format!("@cert-authority * {}\n", bed.ssh.host_ca_line()),
-        )
-        .unwrap();
+    dir.write("key-cert.pub", credential.certificate_line()).unwrap();
+    let known = dir.write("known", &format!("@cert-authority * {}\n", bed.ssh.host_ca_line())).unwrap();
 
     let started = tokio::process::Command::new("ssh")
-        .args([
-            "-F",
-            "none",
-            "-N",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "StrictHostKeyChecking=yes",
-        ])
+        .args(["-F", "none", "-N", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
         .args(["-o", "HostKeyAlgorithms=rsa-sha2-512-cert-v01@openssh.com"])
         // The principal has the port in it, as the platform's does, and OpenSSH looks for the bare name.
         .args(["-o", &format!("HostKeyAlias={}", bed.relay.ssh_addr())])
         .args(["-o", &format!("UserKnownHostsFile={}", known.display())])
         .arg("-i")
         .arg(&key)
-        .args([
-            "-p",
-            &bed.relay.ssh_addr().port().to_string(),
-            &format!("{GATEWAY}@127.0.0.1"),
-        ])
+        .args(["-p", &bed.relay.ssh_addr().port().to_string(), &format!("{GATEWAY}@127.0.0.1")])
         .kill_on_drop(true)
         .stderr(std::process::Stdio::piped())
         .spawn();

@@ -11,19 +11,13 @@ use testbed::dir::TempDir;
 /// What `ssh-keygen -L` says of a certificate, or `None` without OpenSSH.
 fn describe(credential: &SshCredential) -> Option<String> {
     let dir = TempDir::new().unwrap();
-    let file = dir
-        .write("cert.pub", credential.certificate_line())
-        .unwrap();
+    let file = dir.write("cert.pub", credential.certificate_line()).unwrap();
     let output = tool("ssh-keygen", &["-L", "-f"], &[&file])?;
     Some(stdout(output))
 }
 
 fn stdout(output: Output) -> String {
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -78,10 +72,7 @@ fn wrong_shapes_are_what_they_say() {
     for (spec, wanted) in [
         (host().signed_with_sha1(), "(using ssh-rsa)"),
         (host().signed_with_sha256(), "(using rsa-sha2-256)"),
-        (
-            host().critical_option("verify-required", ""),
-            "Critical Options: verify-required Extensions",
-        ),
+        (host().critical_option("verify-required", ""), "Critical Options: verify-required Extensions"),
         (host().principals(&[]), "Principals: (none)"),
     ] {
         let Some(text) = describe(&spec.issue()) else {
@@ -93,12 +84,7 @@ fn wrong_shapes_are_what_they_say() {
 
 #[test]
 fn private_key_matches_the_certificate_in_every_kind() {
-    for kind in [
-        KeyKind::Rsa2048,
-        KeyKind::EcdsaP256,
-        KeyKind::EcdsaP384,
-        KeyKind::Ed25519,
-    ] {
+    for kind in [KeyKind::Rsa2048, KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::Ed25519] {
         let credential = SshFactory::with_kind(kind).host("h:1").issue();
         let dir = TempDir::new().unwrap();
         let private = dir.write("key", &credential.private_key_pem()).unwrap();
@@ -107,13 +93,8 @@ fn private_key_matches_the_certificate_in_every_kind() {
         };
         let public = stdout(output);
         assert_eq!(public.trim_end(), credential.public_key_line(), "{kind:?}");
-        let certified =
-            russh::keys::PublicKey::new(credential.certificate().public_key().clone(), "");
-        assert_eq!(
-            certified.to_openssh().unwrap(),
-            credential.public_key_line(),
-            "{kind:?}"
-        );
+        let certified = russh::keys::PublicKey::new(credential.certificate().public_key().clone(), "");
+        assert_eq!(certified.to_openssh().unwrap(), credential.public_key_line(), "{kind:?}");
     }
 }
 

@@ -40,11 +40,7 @@ async fn sink_counts_and_source_sends_the_pattern() {
 
     let source = targets::source(200_000).await.unwrap();
     let received = rest(&mut connect(&source).await).await;
-    assert!(
-        received == pattern(0, 200_000),
-        "{} bytes, or other ones",
-        received.len()
-    );
+    assert!(received == pattern(0, 200_000), "{} bytes, or other ones", received.len());
     assert_eq!(pattern(250, 3), [250, 0, 1]);
 }
 
@@ -56,20 +52,13 @@ async fn unhelpful_targets_are_unhelpful() {
     assert_eq!(rest(&mut stream).await, b"bye");
 
     let refusing = targets::refusing().await.unwrap();
-    assert_eq!(
-        TcpStream::connect(refusing).await.unwrap_err().kind(),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(TcpStream::connect(refusing).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 
     let stalling = targets::stalling().await.unwrap();
     let mut stream = connect(&stalling).await;
     let flood = vec![0; 1 << 20];
     let flooding = async { while stream.write_all(&flood).await.is_ok() {} };
-    assert!(
-        tokio::time::timeout(std::time::Duration::from_millis(300), flooding)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(300), flooding).await.is_err());
 }
 
 #[tokio::test]
@@ -86,43 +75,18 @@ async fn stopping_a_target_ends_its_connections() {
 async fn http_answers_in_every_form_on_one_connection() {
     let target = HttpTarget::start().await.unwrap();
     let mut connection = Connection::plain(target.addr()).await.unwrap();
-    for (path, length) in [
-        ("/bytes/3000", 3000),
-        ("/chunked/3000", 3000),
-        ("/drip/30", 30),
-    ] {
-        assert_eq!(
-            connection.get(path).await.unwrap().body,
-            pattern(0, length),
-            "{path}"
-        );
+    for (path, length) in [("/bytes/3000", 3000), ("/chunked/3000", 3000), ("/drip/30", 30)] {
+        assert_eq!(connection.get(path).await.unwrap().body, pattern(0, length), "{path}");
         let head = connection.request("HEAD", path, &[], "").await.unwrap();
         assert_eq!((head.status(), head.body.len()), (200, 0), "{path}");
     }
-    assert_eq!(
-        connection
-            .request("PUT", "/echo", &[("Expect", "other")], "body")
-            .await
-            .unwrap()
-            .body,
-        b"body"
-    );
+    assert_eq!(connection.request("PUT", "/echo", &[("Expect", "other")], "body").await.unwrap().body, b"body");
     for status in [204, 304, 404, 503] {
-        assert_eq!(
-            connection
-                .get(&format!("/status/{status}"))
-                .await
-                .unwrap()
-                .status(),
-            status
-        );
+        assert_eq!(connection.get(&format!("/status/{status}")).await.unwrap().status(), status);
     }
     let seen = connection.get("/request").await.unwrap();
     assert_eq!(seen.body, b"GET /request HTTP/1.1\nHost: test\n");
-    let continued = connection
-        .request("POST", "/echo", &[("Expect", "100-continue")], "body")
-        .await
-        .unwrap();
+    let continued = connection.request("POST", "/echo", &[("Expect", "100-continue")], "body").await.unwrap();
     assert_eq!(continued.status(), 100);
     assert_eq!((target.requests().len(), target.accepted()), (13, 1));
 }
@@ -130,16 +94,9 @@ async fn http_answers_in_every_form_on_one_connection() {
 #[tokio::test]
 async fn http_answers_wrongly_when_asked_to() {
     let target = HttpTarget::start().await.unwrap();
-    for (path, error) in [
-        ("/short", ErrorKind::UnexpectedEof),
-        ("/nothing", ErrorKind::UnexpectedEof),
-    ] {
+    for (path, error) in [("/short", ErrorKind::UnexpectedEof), ("/nothing", ErrorKind::UnexpectedEof)] {
         let mut connection = Connection::plain(target.addr()).await.unwrap();
-        assert_eq!(
-            connection.get(path).await.unwrap_err().kind(),
-            error,
-            "{path}"
-        );
+        assert_eq!(connection.get(path).await.unwrap_err().kind(), error, "{path}");
     }
     let mut connection = Connection::plain(target.addr()).await.unwrap();
     let response = connection.get("/until-close/500").await.unwrap();
@@ -147,11 +104,7 @@ async fn http_answers_wrongly_when_asked_to() {
 
     let mut connection = Connection::plain(target.addr()).await.unwrap();
     assert_eq!(connection.get("/upgrade").await.unwrap().status(), 101);
-    connection
-        .stream()
-        .write_all(b"no longer http")
-        .await
-        .unwrap();
+    connection.stream().write_all(b"no longer http").await.unwrap();
     let mut back = [0; 14];
     connection.stream().read_exact(&mut back).await.unwrap();
     assert_eq!(&back, b"no longer http");
@@ -163,9 +116,5 @@ async fn https_is_trusted_by_its_authority_only() {
     let target = HttpTarget::start_tls(ca.server()).await.unwrap();
     let mut connection = Connection::tls(target.addr(), &ca.pem()).await.unwrap();
     assert_eq!(connection.get("/status/200").await.unwrap().status(), 200);
-    assert!(
-        Connection::tls(target.addr(), &WebCa::new().pem())
-            .await
-            .is_err()
-    );
+    assert!(Connection::tls(target.addr(), &WebCa::new().pem()).await.is_err());
 }

@@ -32,17 +32,11 @@ impl Connection for TlsStream<TcpStream> {
 }
 
 /// Sends an answer, and says whether the connection can carry another.
-pub(super) async fn send(
-    stream: &mut impl Connection,
-    response: &Response,
-    fault: Option<&Fault>,
-) -> io::Result<bool> {
+pub(super) async fn send(stream: &mut impl Connection, response: &Response, fault: Option<&Fault>) -> io::Result<bool> {
     let body = response.body.as_bytes();
     match fault {
         None | Some(Fault::Answer(_) | Fault::Edited(_)) => {
-            stream
-                .write_all(&[head(response, body.len()).as_slice(), body].concat())
-                .await?;
+            stream.write_all(&[head(response, body.len()).as_slice(), body].concat()).await?;
             stream.flush().await?;
             return Ok(true);
         }
@@ -57,9 +51,7 @@ pub(super) async fn send(
             stream.write_all(&head(response, HUGE + body.len())).await?;
             let space = vec![b' '; 64 * 1024];
             for start in (0..HUGE).step_by(space.len()) {
-                stream
-                    .write_all(&space[..space.len().min(HUGE - start)])
-                    .await?;
+                stream.write_all(&space[..space.len().min(HUGE - start)]).await?;
             }
             stream.write_all(body).await?;
             stream.shutdown().await?;
@@ -77,11 +69,7 @@ pub(super) async fn send(
 }
 
 fn head(response: &Response, length: usize) -> Vec<u8> {
-    let mut head = format!(
-        "HTTP/1.1 {} {}\r\n",
-        response.status,
-        reason(response.status)
-    );
+    let mut head = format!("HTTP/1.1 {} {}\r\n", response.status, reason(response.status));
     for (name, value) in &response.headers {
         head += &format!("{name}: {value}\r\n");
     }

@@ -70,8 +70,6 @@ impl Endpoint {
 
     /// The one that a request line means.
     pub(super) fn of(method: &str, path: &str) -> Option<Endpoint> {
-        Endpoint::ALL
-            .into_iter()
-            .find(|endpoint| endpoint.method() == method && endpoint.path() == path)
+        Endpoint::ALL.into_iter().find(|endpoint| endpoint.method() == method && endpoint.path() == path)
     }
 }

@@ -39,11 +39,7 @@ impl Response {
     /// A JSON response.
     pub(super) fn json(status: u16, body: &Value) -> Response {
         let headers = vec![("Content-Type", "application/json; charset=utf-8".to_owned())];
-        Response {
-            status,
-            headers,
-            body: body.to_string(),
-        }
+        Response { status, headers, body: body.to_string() }
     }
 
     /// An error in the platform's form.
@@ -76,9 +72,7 @@ impl Fault {
         Fault::Answer(Response {
             status: 200,
             headers: vec![("Content-Type", "text/html".to_owned())],
-            body:
-                "<!DOCTYPE html><html><head><title>Welcome</title></head><body>Log in</body></html>"
-                    .to_owned(),
+            body: "<!DOCTYPE html><html><head><title>Welcome</title></head><body>Log in</body></html>".to_owned(),
         })
     }
 
@@ -97,11 +91,7 @@ impl Fault {
     /// 200 with this body, JSON or not.
     pub fn body(body: &str) -> Fault {
         let headers = vec![("Content-Type", "application/json; charset=utf-8".to_owned())];
-        Fault::Answer(Response {
-            status: 200,
-            headers,
-            body: body.to_owned(),
-        })
+        Fault::Answer(Response { status: 200, headers, body: body.to_owned() })
     }
 
     /// The right answer with this value at this JSON pointer, such as `/pki/serverPrivateKey`.

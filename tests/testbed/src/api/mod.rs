@@ -84,14 +84,8 @@ impl Api {
     pub async fn start(config: ApiConfig) -> io::Result<Api> {
         let inner = Arc::new(Inner::new(config));
         let target = inner.listen((Ipv4Addr::LOCALHOST, 0).into()).await?;
-        let server = Server {
-            addr: target.addr(),
-            target: Mutex::new(Some(target)),
-        };
-        Ok(Api {
-            inner,
-            server: Arc::new(server),
-        })
+        let server = Server { addr: target.addr(), target: Mutex::new(Some(target)) };
+        Ok(Api { inner, server: Arc::new(server) })
     }
 
     /// Where it listens. Stays the same while it is dead.
@@ -101,11 +95,7 @@ impl Api {
 
     /// What a gateway takes for the platform's domain.
     pub fn url(&self) -> String {
-        let scheme = if self.inner.config.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
+        let scheme = if self.inner.config.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.addr())
     }
 
@@ -158,20 +148,12 @@ impl Api {
 
     /// Makes a call go wrong from now on.
     pub fn fail(&self, endpoint: Endpoint, fault: Fault) {
-        self.inner.plan().push(Planned {
-            endpoint,
-            fault,
-            times: None,
-        });
+        self.inner.plan().push(Planned { endpoint, fault, times: None });
     }
 
     /// Makes a call go wrong this many times.
     pub fn fail_times(&self, endpoint: Endpoint, times: u32, fault: Fault) {
-        self.inner.plan().push(Planned {
-            endpoint,
-            fault,
-            times: Some(times),
-        });
+        self.inner.plan().push(Planned { endpoint, fault, times: Some(times) });
     }
 
     /// Makes every call go right again.
@@ -186,12 +168,7 @@ impl Api {
 
     /// How often this call was made so far.
     pub fn count(&self, endpoint: Endpoint) -> usize {
-        self.inner
-            .seen
-            .borrow()
-            .iter()
-            .filter(|request| request.endpoint == Some(endpoint))
-            .count()
+        self.inner.seen.borrow().iter().filter(|request| request.endpoint == Some(endpoint)).count()
     }
 
     /// Waits until the requests are as wanted, and returns them.
@@ -207,15 +184,9 @@ impl Api {
         match timeout(limit, receiver.wait_for(|seen| wanted(seen))).await {
             Ok(Ok(seen)) => Ok(seen.clone()),
             _ => {
-                let calls: Vec<_> = self
-                    .requests()
-                    .into_iter()
-                    .map(|r| (r.request.start_line.clone(), r.status))
-                    .collect();
-                Err(io::Error::new(
-                    ErrorKind::TimedOut,
-                    format!("the API has answered {calls:?}"),
-                ))
+                let calls: Vec<_> =
+                    self.requests().into_iter().map(|r| (r.request.start_line.clone(), r.status)).collect();
+                Err(io::Error::new(ErrorKind::TimedOut, format!("the API has answered {calls:?}")))
             }
         }
     }
@@ -224,17 +195,8 @@ impl Api {
     ///
     /// # Errors
     /// `TimedOut`, with the calls and their statuses so far.
-    pub async fn wait_for(
-        &self,
-        limit: Duration,
-        endpoint: Endpoint,
-        status: u16,
-    ) -> io::Result<()> {
-        self.wait(limit, |seen| {
-            seen.iter().any(|request| request.is(endpoint, status))
-        })
-        .await
-        .map(drop)
+    pub async fn wait_for(&self, limit: Duration, endpoint: Endpoint, status: u16) -> io::Result<()> {
+        self.wait(limit, |seen| seen.iter().any(|request| request.is(endpoint, status))).await.map(drop)
     }
 
     /// Dies: the port is closed and every connection too.

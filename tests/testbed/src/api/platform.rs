@@ -96,11 +96,7 @@ impl Platform {
             return gateway.id.clone();
         }
         let id = uuid();
-        self.gateways.push(Gateway {
-            id: id.clone(),
-            name: name.to_owned(),
-            relay: None,
-        });
+        self.gateways.push(Gateway { id: id.clone(), name: name.to_owned(), relay: None });
         id
     }
 
@@ -112,8 +108,7 @@ impl Platform {
     /// A one-time token for a gateway.
     pub(super) fn enrollment_token(&mut self, gateway_id: &str) -> String {
         let token = secret("gwe");
-        self.enrollments
-            .insert(token.clone(), gateway_id.to_owned());
+        self.enrollments.insert(token.clone(), gateway_id.to_owned());
         token
     }
 
@@ -138,13 +133,7 @@ impl Platform {
 
     pub(super) fn grant(&mut self, owner: Owner) -> String {
         let token = secret("gat");
-        self.access.insert(
-            token.clone(),
-            Access {
-                owner,
-                expires: Instant::now() + self.token_ttl,
-            },
-        );
+        self.access.insert(token.clone(), Access { owner, expires: Instant::now() + self.token_ttl });
         token
     }
 
@@ -185,9 +174,7 @@ impl Platform {
             None => self.relays.first(),
         };
         let missing = || format!("Relay with name '{}' not found", name.unwrap_or_default());
-        found
-            .cloned()
-            .ok_or_else(|| Response::error(404, &missing()))
+        found.cloned().ok_or_else(|| Response::error(404, &missing()))
     }
 
     pub(super) fn relay_list(&self) -> Value {
@@ -208,9 +195,7 @@ impl Platform {
 /// A time as JavaScript writes it: UTC with milliseconds.
 fn rfc3339(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);
-    let time = time
-        .replace_millisecond(time.millisecond())
-        .expect("a millisecond of the same time");
+    let time = time.replace_millisecond(time.millisecond()).expect("a millisecond of the same time");
     time.format(&Rfc3339).expect("a year of four digits")
 }
 
@@ -220,14 +205,7 @@ fn uuid() -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex = hex(&bytes);
-    [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ]
-    .join("-")
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 /// A random secret that is easy to find in a log.

@@ -42,12 +42,8 @@ pub(super) async fn answer(api: &Arc<Inner>, endpoint: Endpoint, request: &Messa
         }
         Endpoint::AwsLogin => aws_login(&mut api.platform(), &body),
         Endpoint::UniversalLogin => {
-            let (client_id, client_secret) =
-                (text(&body, "clientId")?, text(&body, "clientSecret")?);
-            api.platform().log_in(&Identity::Universal {
-                client_id,
-                client_secret,
-            })
+            let (client_id, client_secret) = (text(&body, "clientId")?, text(&body, "clientSecret")?);
+            api.platform().log_in(&Identity::Universal { client_id, client_secret })
         }
         Endpoint::OidcLogin | Endpoint::JwtLogin | Endpoint::KubernetesLogin => {
             let (identity_id, jwt) = (text(&body, "identityId")?, text(&body, "jwt")?);
@@ -79,10 +75,7 @@ fn register(api: &Inner, request: &Message, body: &Value) -> Answer {
     match platform.owner(bearer(request)?)? {
         Owner::Identity(gateway) => *gateway = Some(id.clone()),
         Owner::Gateway(_) => {
-            return Err(Response::error(
-                403,
-                "Only a machine identity may register a gateway",
-            ));
+            return Err(Response::error(403, "Only a machine identity may register a gateway"));
         }
     }
     bundle(api, &mut platform, &id, body)
@@ -91,11 +84,7 @@ fn register(api: &Inner, request: &Message, body: &Value) -> Answer {
 /// AWS itself is not asked: a signed `GetCallerIdentity` that looks right is believed.
 fn aws_login(platform: &mut Platform, body: &Value) -> Answer {
     let id = text(body, "gatewayId")?;
-    for field in [
-        "iamHttpRequestMethod",
-        "iamRequestBody",
-        "iamRequestHeaders",
-    ] {
+    for field in ["iamHttpRequestMethod", "iamRequestBody", "iamRequestHeaders"] {
         text(body, field)?;
     }
     if text(body, "method")? != "aws" {
@@ -120,10 +109,7 @@ fn bundle(api: &Inner, platform: &mut Platform, id: &str, body: &Value) -> Answe
 }
 
 /// The gateway whose token this is, and the relay it should be at.
-fn called_by(
-    platform: &mut Platform,
-    request: &Message,
-) -> Result<(Gateway, RelayEntry), Response> {
+fn called_by(platform: &mut Platform, request: &Message) -> Result<(Gateway, RelayEntry), Response> {
     let id = match platform.owner(bearer(request)?)? {
         Owner::Gateway(id) | Owner::Identity(Some(id)) => id.clone(),
         Owner::Identity(None) => return Err(Response::error(404, "The identity has no gateway")),
@@ -139,10 +125,7 @@ fn called_by(
 /// A heartbeat succeeds when the platform reaches the gateway through the relay while the call is open.
 async fn dial_back(api: &Inner, gateway: &Gateway, entry: RelayEntry) -> Answer {
     let unreachable = |why: &str| {
-        let message = format!(
-            "Failed to reach gateway '{}' through relay '{}': {why}",
-            gateway.name, entry.name
-        );
+        let message = format!("Failed to reach gateway '{}' through relay '{}': {why}", gateway.name, entry.name);
         Response::error(400, &message)
     };
     let Some(relay) = entry.relay.clone() else {
@@ -175,7 +158,5 @@ fn text(body: &Value, field: &str) -> Result<String, Response> {
 
 fn bearer(request: &Message) -> Result<&str, Response> {
     let header = request.header("authorization").unwrap_or_default();
-    header
-        .strip_prefix("Bearer ")
-        .ok_or_else(|| Response::error(401, "Token missing"))
+    header.strip_prefix("Bearer ").ok_or_else(|| Response::error(401, "Token missing"))
 }

@@ -47,10 +47,7 @@ impl Inner {
             config,
             platform: Mutex::new(Platform::new()),
             plan: Mutex::default(),
-            issuing: Mutex::new(Issuing {
-                leaf: Box::new(|spec| spec),
-                user: Box::new(|spec| spec),
-            }),
+            issuing: Mutex::new(Issuing { leaf: Box::new(|spec| spec), user: Box::new(|spec| spec) }),
             seen: watch::Sender::new(Vec::new()),
         }
     }
@@ -66,11 +63,7 @@ impl Inner {
         .await
     }
 
-    async fn serve(
-        self: Arc<Inner>,
-        stream: TcpStream,
-        acceptor: Option<TlsAcceptor>,
-    ) -> io::Result<()> {
+    async fn serve(self: Arc<Inner>, stream: TcpStream, acceptor: Option<TlsAcceptor>) -> io::Result<()> {
         match acceptor {
             Some(acceptor) => self.converse(acceptor.accept(stream).await?).await,
             None => self.converse(stream).await,
@@ -89,19 +82,13 @@ impl Inner {
     }
 
     /// Answers one request, and says whether the connection can carry another.
-    async fn reply(
-        self: &Arc<Inner>,
-        stream: &mut impl Connection,
-        request: Message,
-    ) -> io::Result<bool> {
+    async fn reply(self: &Arc<Inner>, stream: &mut impl Connection, request: Message) -> io::Result<bool> {
         let path = request.path().split('?').next().unwrap_or_default();
         let endpoint = Endpoint::of(request.method(), path);
         let fault = endpoint.and_then(|endpoint| self.fault(endpoint));
         let place = self.record(endpoint, &request);
         let response = match (endpoint, &fault) {
-            (None, _) => {
-                Response::error(404, &format!("Route {} {path} not found", request.method()))
-            }
+            (None, _) => Response::error(404, &format!("Route {} {path} not found", request.method())),
             (Some(_), Some(Fault::Answer(response))) => response.clone(),
             (Some(endpoint), fault) => match routes::answer(self, endpoint, &request).await {
                 Ok(mut body) => {
@@ -114,8 +101,7 @@ impl Inner {
             },
         };
         let goes_on = answer::send(stream, &response, fault.as_ref()).await?;
-        self.seen
-            .send_modify(|seen| seen[place].status = Some(response.status));
+        self.seen.send_modify(|seen| seen[place].status = Some(response.status));
         Ok(goes_on)
     }
 
@@ -123,11 +109,7 @@ impl Inner {
         let mut place = 0;
         self.seen.send_modify(|seen| {
             place = seen.len();
-            seen.push(Recorded {
-                endpoint,
-                request: Arc::new(request.clone()),
-                status: None,
-            });
+            seen.push(Recorded { endpoint, request: Arc::new(request.clone()), status: None });
         });
         place
     }
@@ -135,9 +117,7 @@ impl Inner {
     /// The first fault planned for this call, used up if it was for a number of times.
     fn fault(&self, endpoint: Endpoint) -> Option<Fault> {
         let mut plan = self.plan();
-        let index = plan
-            .iter()
-            .position(|planned| planned.endpoint == endpoint)?;
+        let index = plan.iter().position(|planned| planned.endpoint == endpoint)?;
         let planned = &mut plan[index];
         let fault = planned.fault.clone();
         if let Some(times) = &mut planned.times {
@@ -153,10 +133,7 @@ impl Inner {
     pub(super) fn issue(&self, gateway: &Gateway, relay: &RelayEntry) -> Value {
         let issuing = self.issuing();
         let leaf = (issuing.leaf)(self.config.pki.gateway()).issue();
-        let user = self
-            .config
-            .ssh
-            .user(&relay.name, &gateway.id, &gateway.name);
+        let user = self.config.ssh.user(&relay.name, &gateway.id, &gateway.name);
         let user = (issuing.user)(user).issue();
         json!({
             "gatewayId": gateway.id,

@@ -1,9 +1,9 @@
 //! X.509 authorities and key pairs, and what is common to every certificate that one signs.
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData,
+    BasicConstraints, Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
+    PublicKeyData,
 };
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
@@ -22,22 +22,12 @@ pub(crate) struct Authority {
 impl Authority {
     /// A self-signed root with KeyUsage and a subject key identifier but without BasicConstraints, which is how the
     /// platform makes them.
-    pub(crate) fn bare_root(
-        key: KeyPair,
-        subject: DistinguishedName,
-        validity: Validity,
-    ) -> Authority {
+    pub(crate) fn bare_root(key: KeyPair, subject: DistinguishedName, validity: Validity) -> Authority {
         let mut params = params(subject, validity);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.custom_extensions = vec![subject_key_identifier(&params, &key)];
-        let certificate = params
-            .self_signed(&key)
-            .expect("the parameters are complete");
-        Authority {
-            params,
-            key,
-            certificate,
-        }
+        let certificate = params.self_signed(&key).expect("the parameters are complete");
+        Authority { params, key, certificate }
     }
 
     /// A self-signed root of the usual form.
@@ -45,39 +35,22 @@ impl Authority {
         let mut params = params(subject, validity);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params
-            .self_signed(&key)
-            .expect("the parameters are complete");
-        Authority {
-            params,
-            key,
-            certificate,
-        }
+        let certificate = params.self_signed(&key).expect("the parameters are complete");
+        Authority { params, key, certificate }
     }
 
     /// An authority below this one that can sign leaves only (path length 0).
-    pub(crate) fn intermediate(
-        &self,
-        key: KeyPair,
-        subject: DistinguishedName,
-        validity: Validity,
-    ) -> Authority {
+    pub(crate) fn intermediate(&self, key: KeyPair, subject: DistinguishedName, validity: Validity) -> Authority {
         let mut params = params(subject, validity);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.use_authority_key_identifier_extension = true;
         let certificate = self.sign(&params, &key);
-        Authority {
-            params,
-            key,
-            certificate,
-        }
+        Authority { params, key, certificate }
     }
 
     pub(crate) fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Certificate {
-        params
-            .signed_by(key, &Issuer::from_params(&self.params, &self.key))
-            .expect("the parameters are complete")
+        params.signed_by(key, &Issuer::from_params(&self.params, &self.key)).expect("the parameters are complete")
     }
 
     pub(crate) fn pem(&self) -> String {
@@ -117,8 +90,7 @@ pub(crate) fn key(kind: KeyKind, role: &str) -> KeyPair {
     let algorithm = match kind {
         KeyKind::Rsa2048 => {
             let der = PrivatePkcs8KeyDer::from(keys::rsa_pkcs8(role));
-            return KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_RSA_SHA256)
-                .expect("a 2048-bit key");
+            return KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_RSA_SHA256).expect("a 2048-bit key");
         }
         KeyKind::EcdsaP256 => &PKCS_ECDSA_P256_SHA256,
         KeyKind::EcdsaP384 => &PKCS_ECDSA_P384_SHA384,

@@ -37,13 +37,8 @@ struct RsaKey {
 
 impl RsaKey {
     fn generate() -> RsaKey {
-        let key = RsaPrivateKey::new(&mut rand::rng(), RSA_BITS)
-            .expect("2048 bits is a size that rsa can make");
-        let pkcs8 = key
-            .to_pkcs8_der()
-            .expect("a key that was generated")
-            .as_bytes()
-            .to_vec();
+        let key = RsaPrivateKey::new(&mut rand::rng(), RSA_BITS).expect("2048 bits is a size that rsa can make");
+        let pkcs8 = key.to_pkcs8_der().expect("a key that was generated").as_bytes().to_vec();
         let pair = RsaKeypair::try_from(key).expect("a two-prime RSA key");
         let ssh = PrivateKey::new(KeypairData::Rsa(pair), "").expect("an empty comment");
         RsaKey { ssh, pkcs8 }
@@ -55,12 +50,7 @@ fn rsa(role: &str) -> Arc<RsaKey> {
     type Slot = Arc<OnceLock<Arc<RsaKey>>>;
     static POOL: LazyLock<Mutex<HashMap<String, Slot>>> = LazyLock::new(Mutex::default);
     // The slot is taken out of the lock before the slow part, so that roles are generated in parallel.
-    let slot = POOL
-        .lock()
-        .expect("no holder panics")
-        .entry(role.to_owned())
-        .or_default()
-        .clone();
+    let slot = POOL.lock().expect("no holder panics").entry(role.to_owned()).or_default().clone();
     slot.get_or_init(|| Arc::new(RsaKey::generate())).clone()
 }
 
@@ -82,12 +72,8 @@ pub(crate) fn warm_up(roles: &[&str]) {
 pub(crate) fn ssh(kind: KeyKind, role: &str) -> PrivateKey {
     let algorithm = match kind {
         KeyKind::Rsa2048 => return rsa(role).ssh.clone(),
-        KeyKind::EcdsaP256 => Algorithm::Ecdsa {
-            curve: EcdsaCurve::NistP256,
-        },
-        KeyKind::EcdsaP384 => Algorithm::Ecdsa {
-            curve: EcdsaCurve::NistP384,
-        },
+        KeyKind::EcdsaP256 => Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+        KeyKind::EcdsaP384 => Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
         KeyKind::Ed25519 => Algorithm::Ed25519,
     };
     PrivateKey::random(&mut rand::rng(), algorithm).expect("the kinds above are supported")

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType, KeyPair,
-    KeyUsagePurpose, SanType,
+    Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -68,12 +67,7 @@ impl LeafSpec {
         }
     }
 
-    pub(super) fn client(
-        kind: KeyKind,
-        issuer: Arc<Authority>,
-        organization: &str,
-        gateway_id: &str,
-    ) -> LeafSpec {
+    pub(super) fn client(kind: KeyKind, issuer: Arc<Authority>, organization: &str, gateway_id: &str) -> LeafSpec {
         let mut subject = authority::name(Some(organization), &format!("platform:{gateway_id}"));
         subject.push(DnType::OrganizationalUnitName, "gateway-client");
         LeafSpec {
@@ -128,11 +122,7 @@ impl LeafSpec {
 
     /// With another extended key usage: that of a server where a client's belongs, or the reverse.
     pub fn other_usage(mut self) -> Self {
-        self.usage = if self.usage == CLIENT_AUTH {
-            SERVER_AUTH
-        } else {
-            CLIENT_AUTH
-        };
+        self.usage = if self.usage == CLIENT_AUTH { SERVER_AUTH } else { CLIENT_AUTH };
         self
     }
 
@@ -158,25 +148,16 @@ impl LeafSpec {
     fn params(&self) -> CertificateParams {
         let mut params = authority::params(self.subject.clone(), self.validity);
         params.subject_alt_names = self.names.clone();
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-        ];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.use_authority_key_identifier_extension = true;
         // rcgen's own extended key usage is never critical.
         let mut usage = CustomExtension::from_oid_content(EXTENDED_KEY_USAGE, self.usage.to_vec());
         usage.set_criticality(true);
         let policies = CustomExtension::from_oid_content(CERTIFICATE_POLICIES, ANY_POLICY.to_vec());
         params.custom_extensions = vec![usage, policies];
-        for (oid, value) in [
-            (ROUTING, &self.routing),
-            (ACTOR, &self.actor),
-            (PAM, &self.pam),
-        ] {
+        for (oid, value) in [(ROUTING, &self.routing), (ACTOR, &self.actor), (PAM, &self.pam)] {
             if let Some(value) = value {
-                params
-                    .custom_extensions
-                    .push(CustomExtension::from_oid_content(oid, value.clone()));
+                params.custom_extensions.push(CustomExtension::from_oid_content(oid, value.clone()));
             }
         }
         params

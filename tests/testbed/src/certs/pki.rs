@@ -44,22 +44,9 @@ impl PkiFactory {
         let name = |common_name: &str| authority::name(Some(ORGANIZATION), common_name);
         let validity = || Validity::lasting(YEAR);
         let root = Authority::bare_root(key("root"), name("Infisical Gateway Root CA"), validity());
-        let server_ca = root.intermediate(
-            key("server ca"),
-            name("Infisical Gateway Server CA"),
-            validity(),
-        );
-        let client_ca = root.intermediate(
-            key("client ca"),
-            name("Infisical Gateway Client CA"),
-            validity(),
-        );
-        PkiFactory {
-            kind,
-            root: root.into(),
-            server_ca: server_ca.into(),
-            client_ca: client_ca.into(),
-        }
+        let server_ca = root.intermediate(key("server ca"), name("Infisical Gateway Server CA"), validity());
+        let client_ca = root.intermediate(key("client ca"), name("Infisical Gateway Client CA"), validity());
+        PkiFactory { kind, root: root.into(), server_ca: server_ca.into(), client_ca: client_ca.into() }
     }
 
     /// The agent's certificate: `CN=Gateway`, 1 day, for `localhost` and the loopback addresses.
@@ -89,9 +76,7 @@ impl PkiFactory {
     pub(crate) fn server_anchors(&self) -> RootCertStore {
         let mut anchors = RootCertStore::empty();
         for authority in [&self.server_ca, &self.root] {
-            anchors
-                .add(authority.der())
-                .expect("the factory's own certificate");
+            anchors.add(authority.der()).expect("the factory's own certificate");
         }
         anchors
     }

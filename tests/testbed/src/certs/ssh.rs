@@ -28,21 +28,13 @@ impl SshFactory {
 
     /// Authorities and subjects with keys of another kind.
     pub fn with_kind(kind: KeyKind) -> SshFactory {
-        SshFactory {
-            kind,
-            host_ca: keys::ssh(kind, "ssh host ca"),
-            user_ca: keys::ssh(kind, "ssh user ca"),
-        }
+        SshFactory { kind, host_ca: keys::ssh(kind, "ssh host ca"), user_ca: keys::ssh(kind, "ssh user ca") }
     }
 
     /// RSA authorities that nobody trusts.
     pub fn stranger() -> SshFactory {
         let kind = KeyKind::Rsa2048;
-        SshFactory {
-            kind,
-            host_ca: keys::ssh(kind, "stranger host ca"),
-            user_ca: keys::ssh(kind, "stranger user ca"),
-        }
+        SshFactory { kind, host_ca: keys::ssh(kind, "stranger host ca"), user_ca: keys::ssh(kind, "stranger user ca") }
     }
 
     /// The public key line of the authority that signs relays: `serverCAPublicKey` of the certificate bundle.
@@ -62,14 +54,8 @@ impl SshFactory {
 
     /// A gateway's certificate: key id `client-<relay name>`, principals gateway id and name, 1 day.
     pub fn user(&self, relay_name: &str, gateway_id: &str, gateway_name: &str) -> CertSpec {
-        CertSpec::new(
-            self,
-            CertType::User,
-            &format!("client-{relay_name}"),
-            &[gateway_id, gateway_name],
-            DAY,
-        )
-        .extension("permit-port-forwarding")
+        CertSpec::new(self, CertType::User, &format!("client-{relay_name}"), &[gateway_id, gateway_name], DAY)
+            .extension("permit-port-forwarding")
     }
 
     fn ca(&self, cert_type: CertType) -> &PrivateKey {
@@ -102,13 +88,7 @@ pub struct CertSpec {
 }
 
 impl CertSpec {
-    fn new(
-        factory: &SshFactory,
-        cert_type: CertType,
-        key_id: &str,
-        principals: &[&str],
-        time: Duration,
-    ) -> Self {
+    fn new(factory: &SshFactory, cert_type: CertType, key_id: &str, principals: &[&str], time: Duration) -> Self {
         CertSpec {
             kind: factory.kind,
             role: match cert_type {
@@ -146,8 +126,7 @@ impl CertSpec {
 
     /// With a critical option, which a peer that doesn't know it must refuse.
     pub fn critical_option(mut self, name: &str, data: &str) -> Self {
-        self.critical_options
-            .push((name.to_owned(), data.to_owned()));
+        self.critical_options.push((name.to_owned(), data.to_owned()));
         self
     }
 
@@ -210,10 +189,7 @@ pub struct SshCredential {
 impl SshCredential {
     /// The private key as OpenSSH PEM text, unencrypted: `clientPrivateKey` of the certificate bundle.
     pub fn private_key_pem(&self) -> String {
-        self.key
-            .to_openssh(LineEnding::LF)
-            .expect("a key that was generated")
-            .to_string()
+        self.key.to_openssh(LineEnding::LF).expect("a key that was generated").to_string()
     }
 
     /// The certificate as one `authorized_keys`-style line: `clientCertificate` of the certificate bundle.

@@ -46,19 +46,11 @@ pub(crate) enum CaSignature {
 }
 
 /// One `authorized_keys`-style line: certificate type, base64, comment.
-pub(crate) fn line(
-    subject: &PublicKey,
-    fields: &Fields<'_>,
-    ca: &PrivateKey,
-    how: CaSignature,
-) -> String {
+pub(crate) fn line(subject: &PublicKey, fields: &Fields<'_>, ca: &PrivateKey, how: CaSignature) -> String {
     let subject = subject.to_bytes().expect("a key that was encoded before");
     let mut reader = subject.as_slice();
     let algorithm = take_string(&mut reader);
-    let name = format!(
-        "{}-cert-v01@openssh.com",
-        std::str::from_utf8(algorithm).expect("an algorithm name")
-    );
+    let name = format!("{}-cert-v01@openssh.com", std::str::from_utf8(algorithm).expect("an algorithm name"));
 
     let mut blob = Vec::new();
     put(&mut blob, name.as_bytes());
@@ -74,12 +66,7 @@ pub(crate) fn line(
     put(&mut blob, &options(fields.critical_options));
     put(&mut blob, &options(fields.extensions));
     put(&mut blob, b"");
-    put(
-        &mut blob,
-        &ca.public_key()
-            .to_bytes()
-            .expect("a key that was encoded before"),
-    );
+    put(&mut blob, &ca.public_key().to_bytes().expect("a key that was encoded before"));
     let signature = sign(ca, &blob, how);
     put(&mut blob, &signature);
     format!("{name} {} {}", BASE64.encode(&blob), fields.key_id)
@@ -87,9 +74,7 @@ pub(crate) fn line(
 
 fn sign(ca: &PrivateKey, signed: &[u8], how: CaSignature) -> Vec<u8> {
     let signature: Signature = match (ca.key_data(), how) {
-        (KeypairData::Rsa(pair), CaSignature::Sha256) => {
-            (pair, Some(HashAlg::Sha256)).try_sign(signed)
-        }
+        (KeypairData::Rsa(pair), CaSignature::Sha256) => (pair, Some(HashAlg::Sha256)).try_sign(signed),
         (KeypairData::Rsa(pair), CaSignature::Sha1) => (pair, None).try_sign(signed),
         (_, CaSignature::Corrupt) => ca.try_sign(b"something else"),
         _ => ca.try_sign(signed),
@@ -129,9 +114,7 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Splits the RFC 4251 `string` at the front off.
 fn take_string<'a>(reader: &mut &'a [u8]) -> &'a [u8] {
-    let (length, rest) = reader
-        .split_first_chunk()
-        .expect("an encoded key starts with a string");
+    let (length, rest) = reader.split_first_chunk().expect("an encoded key starts with a string");
     let (string, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
     *reader = rest;
     string

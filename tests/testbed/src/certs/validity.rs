@@ -19,28 +19,19 @@ impl Validity {
     /// Good now, and for this long.
     pub fn lasting(time: Duration) -> Validity {
         let now = SystemTime::now();
-        Validity {
-            from: now - SKEW,
-            until: now + time,
-        }
+        Validity { from: now - SKEW, until: now + time }
     }
 
     /// Was good for an hour, until an hour ago.
     pub fn past() -> Validity {
         let now = SystemTime::now();
-        Validity {
-            from: now - 2 * HOUR,
-            until: now - HOUR,
-        }
+        Validity { from: now - 2 * HOUR, until: now - HOUR }
     }
 
     /// Will be good for an hour, an hour from now.
     pub fn future() -> Validity {
         let now = SystemTime::now();
-        Validity {
-            from: now + HOUR,
-            until: now + 2 * HOUR,
-        }
+        Validity { from: now + HOUR, until: now + 2 * HOUR }
     }
 
     /// Both bounds in seconds since 1970.

@@ -21,11 +21,7 @@ impl WebCa {
     /// A new authority, good for a day.
     pub fn new() -> WebCa {
         let key = authority::key(KeyKind::EcdsaP256, "web ca");
-        WebCa(Authority::root(
-            key,
-            authority::name(None, "Test bed web CA"),
-            Validity::lasting(DAY),
-        ))
+        WebCa(Authority::root(key, authority::name(None, "Test bed web CA"), Validity::lasting(DAY)))
     }
 
     /// The authority as PEM: what a client is told to trust.

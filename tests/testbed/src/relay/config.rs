@@ -108,11 +108,7 @@ impl RelayConfig {
             auth_rejection_time: Duration::ZERO,
             keys: vec![key],
             certificates: certificate.into_iter().collect(),
-            limits: Limits::new(
-                self.rekey_after,
-                self.rekey_after,
-                Duration::from_secs(3600),
-            ),
+            limits: Limits::new(self.rekey_after, self.rekey_after, Duration::from_secs(3600)),
             window_size: self.window,
             maximum_packet_size: self.max_packet,
             channel_buffer_size: self.backlog,
@@ -130,36 +126,21 @@ impl RelayConfig {
             HostKey::Certificate | HostKey::Raw => spec,
         };
         let credential = spec.issue();
-        let certificate =
-            (!matches!(self.host_key, HostKey::Raw)).then(|| credential.certificate());
+        let certificate = (!matches!(self.host_key, HostKey::Raw)).then(|| credential.certificate());
         (credential.private_key().clone(), certificate)
     }
 
     fn preferred(&self) -> Preferred {
-        let extensions = [
-            kex::EXTENSION_SUPPORT_AS_SERVER,
-            kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
-        ];
-        let kex = names::<kex::Name>(&self.kex)
-            .into_iter()
-            .chain(extensions)
-            .collect();
+        let extensions = [kex::EXTENSION_SUPPORT_AS_SERVER, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER];
+        let kex = names::<kex::Name>(&self.kex).into_iter().chain(extensions).collect();
         Preferred {
             kex: Cow::Owned(kex),
             key: Cow::Owned(vec![
                 Algorithm::Ed25519,
-                Algorithm::Ecdsa {
-                    curve: EcdsaCurve::NistP256,
-                },
-                Algorithm::Ecdsa {
-                    curve: EcdsaCurve::NistP384,
-                },
-                Algorithm::Rsa {
-                    hash: Some(HashAlg::Sha512),
-                },
-                Algorithm::Rsa {
-                    hash: Some(HashAlg::Sha256),
-                },
+                Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+                Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+                Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+                Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
             ]),
             cipher: Cow::Owned(names::<cipher::Name>(&self.ciphers)),
             mac: Cow::Owned(names::<mac::Name>(&self.macs)),
@@ -174,12 +155,5 @@ impl RelayConfig {
 /// # Panics
 /// When russh doesn't know a name: the test asks for what it can't get.
 fn names<N: TryFrom<&'static str>>(names: &[&'static str]) -> Vec<N> {
-    names
-        .iter()
-        .map(|&name| {
-            N::try_from(name)
-                .ok()
-                .unwrap_or_else(|| panic!("russh has no {name}"))
-        })
-        .collect()
+    names.iter().map(|&name| N::try_from(name).ok().unwrap_or_else(|| panic!("russh has no {name}"))).collect()
 }

@@ -96,11 +96,7 @@ impl Relay {
         let bind = config.bind;
         let shared = Arc::new(Shared::new(config));
         let listener = listen(&shared, bind).await?;
-        Ok(Relay(Arc::new(Owner {
-            shared,
-            listener: Mutex::new(listener),
-            exposed: Mutex::default(),
-        })))
+        Ok(Relay(Arc::new(Owner { shared, listener: Mutex::new(listener), exposed: Mutex::default() })))
     }
 
     /// Where gateways log in. Stays the same while the relay is dead.
@@ -117,19 +113,12 @@ impl Relay {
     ///
     /// # Errors
     /// `TimedOut`, with the counters as they are.
-    pub async fn wait(
-        &self,
-        limit: Duration,
-        wanted: impl FnMut(&Counters) -> bool,
-    ) -> io::Result<Counters> {
+    pub async fn wait(&self, limit: Duration, wanted: impl FnMut(&Counters) -> bool) -> io::Result<Counters> {
         let mut receiver = self.0.shared.counters().subscribe();
         let result = timeout(limit, receiver.wait_for(wanted)).await;
         match result {
             Ok(Ok(counters)) => Ok(counters.clone()),
-            _ => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("the relay has {:?}", self.counters()),
-            )),
+            _ => Err(io::Error::new(io::ErrorKind::TimedOut, format!("the relay has {:?}", self.counters()))),
         }
     }
 
@@ -154,20 +143,18 @@ impl Relay {
     /// When there is no such gateway, or it refuses.
     pub async fn open_channel(&self, gateway_id: &str) -> Result<Tunnel, OpenError> {
         let gateway = self.gateway(gateway_id)?;
-        self.admit(gateway.handle.channel_open_direct_tcpip("", 0, "", 0).await)
+        let opened = gateway.handle.channel_open_direct_tcpip("", 0, "", 0).await;
+        self.admit(gateway, opened)
     }
 
     /// Opens a channel of a type that the platform's relay never opens.
     ///
     /// # Errors
     /// When there is no such gateway, or it refuses.
-    pub async fn open_other(
-        &self,
-        gateway_id: &str,
-        kind: OtherChannel,
-    ) -> Result<Tunnel, OpenError> {
+    pub async fn open_other(&self, gateway_id: &str, kind: OtherChannel) -> Result<Tunnel, OpenError> {
         let gateway = self.gateway(gateway_id)?;
-        self.admit(open_other(&gateway.handle, kind).await)
+        let opened = open_other(&gateway.handle, kind).await;
+        self.admit(gateway, opened)
     }
 
     /// Listens on a free loopback port for this gateway's clients: each connection becomes one channel, for as long
@@ -186,11 +173,7 @@ impl Relay {
                 tokio::spawn(async move { Relay(owner).bridge(&id, client).await });
             }
         });
-        self.0
-            .exposed
-            .lock()
-            .expect("no holder panics")
-            .push(task.abort_handle());
+        self.0.exposed.lock().expect("no holder panics").push(task.abort_handle());
         Ok(addr)
     }
 
@@ -207,10 +190,7 @@ impl Relay {
 
     /// Bytes received from and sent to this gateway on its present connection, SSH's own included.
     pub fn traffic(&self, gateway_id: &str) -> Option<(u64, u64)> {
-        self.0
-            .shared
-            .gateway(gateway_id)
-            .map(|gateway| (gateway.link.received(), gateway.link.sent()))
+        self.0.shared.gateway(gateway_id).map(|gateway| (gateway.link.received(), gateway.link.sent()))
     }
 
     /// Stops reading from and writing to this gateway, and keeps its place: what the relay knows of a gateway whose
@@ -239,22 +219,13 @@ impl Relay {
     pub async fn disconnect(&self, gateway_id: &str, reason: &str) {
         if let Some(gateway) = self.0.shared.gateway(gateway_id) {
             // Fails when the connection has just ended by itself.
-            let _ = gateway
-                .handle
-                .disconnect(Disconnect::ByApplication, reason.to_owned(), String::new())
-                .await;
+            let _ = gateway.handle.disconnect(Disconnect::ByApplication, reason.to_owned(), String::new()).await;
         }
     }
 
     /// Dies: the port is closed and every connection reset. Returns when all is gone.
     pub async fn kill(&self) {
-        let task = self
-            .0
-            .listener
-            .lock()
-            .expect("no holder panics")
-            .task
-            .take();
+        let task = self.0.listener.lock().expect("no holder panics").task.take();
         if let Some(task) = task {
             task.abort();
             // Always the error of an aborted task; waiting makes sure that it accepts nothing more.
@@ -297,10 +268,10 @@ impl Relay {
         self.0.shared.gateway(id).ok_or(OpenError::NotConnected)
     }
 
-    fn admit(&self, opened: Result<Channel<Msg>, russh::Error>) -> Result<Tunnel, OpenError> {
+    fn admit(&self, gateway: Gateway, opened: Result<Channel<Msg>, russh::Error>) -> Result<Tunnel, OpenError> {
         let counters = self.0.shared.counters();
         match opened {
-            Ok(channel) => Ok(Tunnel::new(channel, OpenChannel::new(counters))),
+            Ok(channel) => Ok(Tunnel::new(channel, gateway.link, OpenChannel::new(counters))),
             Err(russh::Error::ChannelOpenFailure(why)) => {
                 counters.send_modify(|c| c.channels_refused += 1);
                 Err(OpenError::Refused(why))
@@ -329,14 +300,10 @@ async fn listen(shared: &Arc<Shared>, addr: SocketAddr) -> io::Result<Listener> 
     let shared = shared.clone();
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let link = shared.enlist(stream);
-            tokio::spawn(shared.clone().serve(link, server.clone()));
+            tokio::spawn(shared.serve(stream, server.clone()));
         }
     });
-    Ok(Listener {
-        addr,
-        task: Some(task),
-    })
+    Ok(Listener { addr, task: Some(task) })
 }
 
 async fn open_other(handle: &Handle, kind: OtherChannel) -> Result<Channel<Msg>, russh::Error> {

@@ -23,11 +23,7 @@ impl Session {
             Some("not a user certificate")
         } else if certificate.signature_key() != self.shared.user_ca() {
             Some("signed by an unknown authority")
-        } else if !certificate
-            .valid_principals()
-            .iter()
-            .any(|principal| principal == user)
-        {
+        } else if !certificate.valid_principals().iter().any(|principal| principal == user) {
             Some("the user name is not a principal")
         } else if certificate.critical_options().iter().next().is_some() {
             Some("unknown critical option")
@@ -40,11 +36,7 @@ impl Session {
 impl Handler for Session {
     type Error = russh::Error;
 
-    async fn auth_openssh_certificate(
-        &mut self,
-        user: &str,
-        certificate: &Certificate,
-    ) -> Result<Auth, Self::Error> {
+    async fn auth_openssh_certificate(&mut self, user: &str, certificate: &Certificate) -> Result<Auth, Self::Error> {
         if let Some(objection) = self.objection(user, certificate) {
             self.shared.counters().send_modify(|c| {
                 c.rejected += 1;
@@ -57,22 +49,14 @@ impl Handler for Session {
     }
 
     async fn auth_succeeded(&mut self, session: &mut Ssh) -> Result<(), Self::Error> {
-        if !self
-            .shared
-            .admit(&self.gateway, session.handle(), &self.link)
-        {
+        if !self.shared.admit(&self.gateway, session.handle(), &self.link) {
             // The success message still goes out: the gateway sees a login that works and a connection that closes.
             self.link.set(Mode::Closing);
         }
         Ok(())
     }
 
-    async fn tcpip_forward(
-        &mut self,
-        _address: &str,
-        _port: &mut u32,
-        _: &mut Ssh,
-    ) -> Result<bool, Self::Error> {
+    async fn tcpip_forward(&mut self, _address: &str, _port: &mut u32, _: &mut Ssh) -> Result<bool, Self::Error> {
         Ok(self.shared.allow_forwarding())
     }
 }

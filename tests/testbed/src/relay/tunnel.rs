@@ -3,16 +3,16 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use russh::server::Msg;
 use russh::{Channel, ChannelMsg};
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::counters::OpenChannel;
+use super::link::Control;
 
 /// Bytes between the client and the channel in each direction.
 const BUFFER: usize = 64 * 1024;
@@ -30,25 +30,22 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    pub(super) fn new(channel: Channel<Msg>, counted: OpenChannel) -> Tunnel {
+    pub(super) fn new(channel: Channel<Msg>, link: Arc<Control>, counted: OpenChannel) -> Tunnel {
         let (near, far) = tokio::io::duplex(BUFFER);
         let (held, dropped) = oneshot::channel();
         tokio::spawn(async move {
-            carry(channel, far, dropped).await;
+            tokio::select! {
+                () = carry(channel, far, dropped) => {}
+                // russh waits for a client that doesn't read, and would not notice.
+                () = link.until_cut() => {}
+            }
             drop(counted);
         });
-        Tunnel {
-            io: near,
-            _held: held,
-        }
+        Tunnel { io: near, _held: held }
     }
 }
 
-async fn carry(
-    channel: Channel<Msg>,
-    client: DuplexStream,
-    dropped: oneshot::Receiver<Infallible>,
-) {
+async fn carry(channel: Channel<Msg>, client: DuplexStream, dropped: oneshot::Receiver<Infallible>) {
     let (mut from_gateway, to_gateway) = channel.split();
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let inbound = async {
@@ -92,21 +89,13 @@ async fn carry(
 }
 
 impl AsyncRead for Tunnel {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Tunnel {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 

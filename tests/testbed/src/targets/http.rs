@@ -113,10 +113,7 @@ where
     let Some(mut request) = http::read_head(stream).await? else {
         return Ok(None);
     };
-    if request
-        .header("expect")
-        .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
-    {
+    if request.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         stream.flush().await?;
     }
@@ -140,40 +137,26 @@ where
         "bytes" => whole(stream, request, "200 OK", &pattern(0, count)).await?,
         "chunked" => chunked(stream, request, &pattern(0, count)).await?,
         "until-close" => {
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-                .await?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await?;
             stream.write_all(&pattern(0, count)).await?;
             return Ok(false);
         }
         "drip" => drip(stream, request, &pattern(0, count)).await?,
-        "status" => {
-            whole(
-                stream,
-                request,
-                &format!("{argument} Status"),
-                b"as you wished\n",
-            )
-            .await?
-        }
+        "status" => whole(stream, request, &format!("{argument} Status"), b"as you wished\n").await?,
         "close" => {
-            stream
-                .write_all(
-                    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbye\n",
-                )
-                .await?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbye\n").await?;
             return Ok(false);
         }
         "short" => {
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789")
-                .await?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789").await?;
             return Ok(false);
         }
         "nothing" => return Ok(false),
         "hang" => std::future::pending().await,
         "upgrade" => {
-            stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await?;
+            stream
+                .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+                .await?;
             stream.flush().await?;
             let (mut reader, mut writer) = tokio::io::split(stream);
             tokio::io::copy(&mut reader, &mut writer).await?;
@@ -185,10 +168,7 @@ where
 }
 
 fn describe(request: &Message) -> String {
-    let headers = request
-        .headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\n"));
+    let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
     format!("{}\n{}", request.start_line, headers.collect::<String>())
 }
 
@@ -198,14 +178,8 @@ where
     S: AsyncWrite + Unpin,
 {
     let bodiless = status.starts_with("204") || status.starts_with("304");
-    let length = if bodiless {
-        String::new()
-    } else {
-        format!("Content-Length: {}\r\n", body.len())
-    };
-    stream
-        .write_all(format!("HTTP/1.1 {status}\r\n{length}\r\n").as_bytes())
-        .await?;
+    let length = if bodiless { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    stream.write_all(format!("HTTP/1.1 {status}\r\n{length}\r\n").as_bytes()).await?;
     if !bodiless && request.method() != "HEAD" {
         stream.write_all(body).await?;
     }
@@ -216,16 +190,12 @@ async fn chunked<S>(stream: &mut S, request: &Message, body: &[u8]) -> io::Resul
 where
     S: AsyncWrite + Unpin,
 {
-    stream
-        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-End\r\n\r\n")
-        .await?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-End\r\n\r\n").await?;
     if request.method() == "HEAD" {
         return Ok(());
     }
     for chunk in body.chunks(CHUNK) {
-        stream
-            .write_all(format!("{:x};part=yes\r\n", chunk.len()).as_bytes())
-            .await?;
+        stream.write_all(format!("{:x};part=yes\r\n", chunk.len()).as_bytes()).await?;
         stream.write_all(chunk).await?;
         stream.write_all(b"\r\n").await?;
     }
@@ -236,9 +206,7 @@ async fn drip<S>(stream: &mut S, request: &Message, body: &[u8]) -> io::Result<(
 where
     S: AsyncWrite + Unpin,
 {
-    stream
-        .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes())
-        .await?;
+    stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes()).await?;
     if request.method() == "HEAD" {
         return Ok(());
     }

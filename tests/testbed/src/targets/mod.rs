@@ -65,11 +65,7 @@ impl Target {
             }
         };
         let task = tokio::spawn(accepting);
-        Ok(Target {
-            addr,
-            accepted,
-            task,
-        })
+        Ok(Target { addr, accepted, task })
     }
 
     /// Where it listens.

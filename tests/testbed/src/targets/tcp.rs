@@ -93,7 +93,5 @@ pub async fn closes_early(parting: &'static [u8]) -> io::Result<Target> {
 /// # Errors
 /// When no port can be bound to find one.
 pub async fn refusing() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await?
-        .local_addr()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()
 }

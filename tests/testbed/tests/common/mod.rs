@@ -36,9 +36,7 @@ pub(crate) fn agent_like(pki: &PkiFactory, alpn: &[&str]) -> TlsAcceptor {
         anchors.add(anchor.unwrap()).unwrap();
     }
     let provider = Arc::new(ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(anchors.into(), provider.clone())
-        .build()
-        .unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(anchors.into(), provider.clone()).build().unwrap();
     let leaf = pki.gateway().issue();
     let certificate = CertificateDer::from_pem_slice(leaf.certificate_pem().as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(leaf.private_key_pem().as_bytes()).unwrap();
@@ -60,17 +58,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Connection {
     pub(crate) async fn plain(addr: SocketAddr) -> io::Result<Connection> {
-        Ok(Connection(BufReader::new(Box::new(
-            TcpStream::connect(addr).await?,
-        ))))
+        Ok(Connection(BufReader::new(Box::new(TcpStream::connect(addr).await?))))
     }
 
     /// HTTPS to a server that this PEM certificate vouches for.
     pub(crate) async fn tls(addr: SocketAddr, ca_pem: &str) -> io::Result<Connection> {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap())
-            .unwrap();
+        roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -79,9 +73,7 @@ impl Connection {
             .with_no_client_auth();
         let stream = TcpStream::connect(addr).await?;
         let name = ServerName::from(addr.ip());
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
         Ok(Connection(BufReader::new(Box::new(stream))))
     }
 
@@ -100,9 +92,7 @@ impl Connection {
         if !body.is_empty() {
             text += &format!("Content-Length: {}\r\n", body.len());
         }
-        self.0
-            .write_all(format!("{text}\r\n{body}").as_bytes())
-            .await?;
+        self.0.write_all(format!("{text}\r\n{body}").as_bytes()).await?;
         self.0.flush().await?;
         http::read_response(&mut self.0, method).await
     }

@@ -15,12 +15,9 @@ pub(crate) fn agent(transcript: &Transcript) -> io::Result<PathBuf> {
         Some(path) => PathBuf::from(path),
         None => build(transcript)?,
     };
-    let size = std::fs::metadata(&binary)
-        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", binary.display())))?;
-    transcript.say(
-        "agent",
-        format_args!("{} ({})", binary.display(), Mib(size.len() / 1024)),
-    );
+    let size =
+        std::fs::metadata(&binary).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", binary.display())))?;
+    transcript.say("agent", format_args!("{} ({})", binary.display(), Mib(size.len() / 1024)));
     Ok(binary)
 }
 
@@ -29,44 +26,22 @@ fn build(transcript: &Transcript) -> io::Result<PathBuf> {
     // Set by `cargo run`, so that the same toolchain is used.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
-    transcript.say(
-        "build",
-        format_args!("cargo build -p edge-gateway --profile {profile}"),
-    );
+    transcript.say("build", format_args!("cargo build -p edge-gateway --profile {profile}"));
     let output = Command::new(cargo)
-        .args([
-            "build",
-            "-p",
-            "edge-gateway",
-            "--bin",
-            "edge-gateway",
-            "--profile",
-            &profile,
-        ])
-        .args([
-            "--message-format",
-            "json-render-diagnostics",
-            "--manifest-path",
-            manifest,
-        ])
+        .args(["build", "-p", "edge-gateway", "--bin", "edge-gateway", "--profile", &profile])
+        .args(["--message-format", "json-render-diagnostics", "--manifest-path", manifest])
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
         return Err(io::Error::other("the agent doesn't build"));
     }
-    let path = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .find_map(executable);
+    let path = String::from_utf8_lossy(&output.stdout).lines().find_map(executable);
     path.ok_or_else(|| io::Error::other("cargo built no edge-gateway"))
 }
 
 /// The profile that a program in `target/<folder>/` was built in.
 fn profile(program: &Path) -> String {
-    match program
-        .parent()
-        .and_then(Path::file_name)
-        .and_then(|folder| folder.to_str())
-    {
+    match program.parent().and_then(Path::file_name).and_then(|folder| folder.to_str()) {
         Some("debug" | "") | None => "dev".to_owned(),
         Some(folder) => folder.to_owned(),
     }
@@ -98,7 +73,8 @@ mod tests {
 
     #[test]
     fn the_binary_is_found_in_cargos_messages() {
-        let message = r#"{"reason":"compiler-artifact","target":{"name":"edge-gateway"},"executable":"/w/edge-gateway"}"#;
+        let message =
+            r#"{"reason":"compiler-artifact","target":{"name":"edge-gateway"},"executable":"/w/edge-gateway"}"#;
         assert_eq!(executable(message), Some("/w/edge-gateway".into()));
         for other in [
             r#"{"reason":"compiler-artifact","target":{"name":"edge-gateway"},"executable":null}"#,

@@ -33,10 +33,7 @@ pub(crate) async fn run() -> io::Result<()> {
 
     let started = Instant::now();
     let mut agent = Agent::start(&demo.bed.new_agent(binary).map_err(failed)?).map_err(failed)?;
-    demo.transcript.say(
-        "agent",
-        format_args!("started as process {} with a one-time token", agent.pid()),
-    );
+    demo.transcript.say("agent", format_args!("started as process {} with a one-time token", agent.pid()));
     let shown = tokio::select! {
         shown = demo.show(&agent, started) => shown,
         () = agent.output_ended() => match agent.wait(LIMIT).await {
@@ -79,11 +76,7 @@ impl Demo {
         let memory = agent.memory()?;
         self.transcript.say(
             "memory",
-            format_args!(
-                "{} resident, {} of it the agent's own",
-                Mib(memory.resident),
-                Mib(memory.private)
-            ),
+            format_args!("{} resident, {} of it the agent's own", Mib(memory.resident), Mib(memory.private)),
         );
         let returned = self.survive().await?;
         Ok(format!(
@@ -96,28 +89,16 @@ impl Demo {
 
     /// From the one-time token to a tunnel that the platform has dialled back through.
     async fn enrol(&self, started: Instant) -> io::Result<Duration> {
-        for (endpoint, what) in [
-            (Endpoint::Enroll, "one-time token taken"),
-            (Endpoint::Connect, "certificates issued"),
-        ] {
+        for (endpoint, what) in [(Endpoint::Enroll, "one-time token taken"), (Endpoint::Connect, "certificates issued")]
+        {
             step(what, self.bed.api.wait_for(LIMIT, endpoint, 200)).await?;
             self.transcript.say("platform", what);
         }
         step("the tunnel", self.bed.wait_for_gateway(LIMIT)).await?;
         let served = started.elapsed();
-        self.transcript.say(
-            "relay",
-            format_args!("the tunnel is up, {} after the start", Took(served)),
-        );
-        step(
-            "the heartbeat",
-            self.bed.api.wait_for(LIMIT, Endpoint::Heartbeat, 200),
-        )
-        .await?;
-        self.transcript.say(
-            "platform",
-            "heartbeat: dialled back through the relay, and answered",
-        );
+        self.transcript.say("relay", format_args!("the tunnel is up, {} after the start", Took(served)));
+        step("the heartbeat", self.bed.api.wait_for(LIMIT, Endpoint::Heartbeat, 200)).await?;
+        self.transcript.say("platform", "heartbeat: dialled back through the relay, and answered");
         Ok(served)
     }
 
@@ -125,19 +106,12 @@ impl Demo {
         let client = self.bed.client();
         let asked = Instant::now();
         step("ping", client.ping()).await?;
-        self.transcript
-            .say("ping", format_args!("PONG in {}", Took(asked.elapsed())));
+        self.transcript.say("ping", format_args!("PONG in {}", Took(asked.elapsed())));
         let asked = Instant::now();
         let health = step("health", client.health()).await?;
-        self.transcript.say(
-            "health",
-            format_args!("{health} in {}", Took(asked.elapsed())),
-        );
+        self.transcript.say("health", format_args!("{health} in {}", Took(asked.elapsed())));
         if health["status"] != "ok" {
-            return Err(io::Error::new(
-                ErrorKind::InvalidData,
-                format!("health: {health}"),
-            ));
+            return Err(io::Error::new(ErrorKind::InvalidData, format!("health: {health}")));
         }
         Ok(())
     }
@@ -159,21 +133,11 @@ impl Demo {
         })
         .await?;
         if received != sent {
-            let text = format!(
-                "tcp: {} of {TCP_BYTES} bytes came back, or other ones",
-                received.len()
-            );
+            let text = format!("tcp: {} of {TCP_BYTES} bytes came back, or other ones", received.len());
             return Err(io::Error::new(ErrorKind::InvalidData, text));
         }
         let took = asked.elapsed();
-        self.transcript.say(
-            "tcp",
-            format_args!(
-                "{} there and back in {}",
-                Mib(TCP_BYTES as u64 / 1024),
-                Took(took)
-            ),
-        );
+        self.transcript.say("tcp", format_args!("{} there and back in {}", Mib(TCP_BYTES as u64 / 1024), Took(took)));
         Ok(())
     }
 
@@ -189,42 +153,25 @@ impl Demo {
         ] {
             let response = step("http", http.request(method, path, &[], body)).await?;
             if response.status() != 200 || response.body != expected {
-                let text = format!(
-                    "http: {method} {path} was answered with {}",
-                    response.start_line
-                );
+                let text = format!("http: {method} {path} was answered with {}", response.start_line);
                 return Err(io::Error::new(ErrorKind::InvalidData, text));
             }
-            self.transcript.say(
-                "http",
-                format_args!("{method} {path}: 200, {} bytes", response.body.len()),
-            );
+            self.transcript.say("http", format_args!("{method} {path}: 200, {} bytes", response.body.len()));
         }
-        self.transcript.say(
-            "http",
-            format_args!("3 requests on one connection in {}", Took(asked.elapsed())),
-        );
+        self.transcript.say("http", format_args!("3 requests on one connection in {}", Took(asked.elapsed())));
         Ok(())
     }
 
     /// Kills the relay, starts it again, and waits for the tunnel.
     async fn survive(&self) -> io::Result<Duration> {
         self.bed.relay.kill().await;
-        self.transcript
-            .say("relay", "killed: every connection reset");
+        self.transcript.say("relay", "killed: every connection reset");
         step("the relay", self.bed.relay.restart()).await?;
         let back = Instant::now();
         self.transcript.say("relay", "back on the same port");
-        step(
-            "the tunnel after the relay's return",
-            self.bed.wait_for_gateway(LIMIT),
-        )
-        .await?;
+        step("the tunnel after the relay's return", self.bed.wait_for_gateway(LIMIT)).await?;
         let returned = back.elapsed();
-        self.transcript.say(
-            "relay",
-            format_args!("the tunnel is back, {} after the relay", Took(returned)),
-        );
+        self.transcript.say("relay", format_args!("the tunnel is back, {} after the relay", Took(returned)));
         step("ping after the relay's return", self.bed.client().ping()).await?;
         self.transcript.say("ping", "PONG");
         Ok(returned)
@@ -234,15 +181,10 @@ impl Demo {
         let asked = Instant::now();
         agent.signal(Signal::Term)?;
         let status = agent.wait(LIMIT).await?;
-        self.transcript.say(
-            "agent",
-            format_args!("stopped by SIGTERM in {}: {status}", Took(asked.elapsed())),
-        );
+        self.transcript.say("agent", format_args!("stopped by SIGTERM in {}: {status}", Took(asked.elapsed())));
         match status.success() {
             true => Ok(()),
-            false => Err(io::Error::other(format!(
-                "SIGTERM ended the agent with {status}"
-            ))),
+            false => Err(io::Error::other(format!("SIGTERM ended the agent with {status}"))),
         }
     }
 }
@@ -251,9 +193,6 @@ impl Demo {
 async fn step<T>(name: &str, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match timeout(LIMIT, work).await {
         Ok(result) => result.map_err(|e| io::Error::new(e.kind(), format!("{name}: {e}"))),
-        Err(_) => Err(io::Error::new(
-            ErrorKind::TimedOut,
-            format!("{name}: nothing for {LIMIT:?}"),
-        )),
+        Err(_) => Err(io::Error::new(ErrorKind::TimedOut, format!("{name}: nothing for {LIMIT:?}"))),
     }
 }

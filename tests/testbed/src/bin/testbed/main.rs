@@ -17,12 +17,7 @@ EDGE_GATEWAY_BIN names an agent to use instead of building one.";
 #[tokio::main]
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let result = match args
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
+    let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["demo"] => demo::run().await,
         ["serve"] => serve::run().await,
         ["help" | "--help" | "-h"] => {

@@ -44,15 +44,11 @@ pub(crate) async fn run() -> io::Result<()> {
 
 /// An OpenSSL command that reaches a target through the gateway. Its certificate lasts a day instead of minutes.
 fn client_command(bed: &Bed, clients: SocketAddr, target: SocketAddr) -> io::Result<String> {
-    let certificate = bed
-        .client()
-        .certificate_for(&target.ip().to_string(), target.port());
+    let certificate = bed.client().certificate_for(&target.ip().to_string(), target.port());
     let certificate = certificate.valid(Validity::lasting(DAY)).issue();
     let cert = bed.dir.write("client.pem", certificate.certificate_pem())?;
     let key = bed.dir.write("client.key", certificate.private_key_pem())?;
-    let ca = bed
-        .dir
-        .write("gateway-ca.pem", &bed.pki.server_chain_pem())?;
+    let ca = bed.dir.write("gateway-ca.pem", &bed.pki.server_chain_pem())?;
     Ok(format!(
         "openssl s_client -quiet -noservername -verify_hostname localhost -verify_return_error \\\n  \
          -connect {clients} -alpn infisical-tcp-proxy -CAfile {} -cert {} -key {}",
@@ -70,25 +66,13 @@ fn settings(agent: &AgentConfig) -> impl Iterator<Item = (&String, &String)> {
 async fn watch_api(api: &Api, transcript: &Transcript) {
     let mut told = 0;
     loop {
-        let more = api
-            .wait(EVER, |seen| {
-                seen.get(told)
-                    .is_some_and(|request| request.status.is_some())
-            })
-            .await;
+        let more = api.wait(EVER, |seen| seen.get(told).is_some_and(|request| request.status.is_some())).await;
         let Ok(seen) = more else { return };
         let request = &seen[told];
         let status = request.status.unwrap_or_default();
         let dialled = request.is(Endpoint::Heartbeat, 200);
-        let note = if dialled {
-            ", and the gateway answered the platform's ping"
-        } else {
-            ""
-        };
-        transcript.say(
-            "platform",
-            format_args!("{} -> {status}{note}", request.request.start_line),
-        );
+        let note = if dialled { ", and the gateway answered the platform's ping" } else { "" };
+        transcript.say("platform", format_args!("{} -> {status}{note}", request.request.start_line));
         told += 1;
     }
 }

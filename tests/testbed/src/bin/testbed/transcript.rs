@@ -12,10 +12,7 @@ impl Transcript {
     }
 
     pub(crate) fn say(&self, topic: &str, text: impl fmt::Display) {
-        println!(
-            "{:8.3} s  {topic:<10} {text}",
-            self.0.elapsed().as_secs_f64()
-        );
+        println!("{:8.3} s  {topic:<10} {text}", self.0.elapsed().as_secs_f64());
     }
 }
 
