@@ -76,44 +76,22 @@ impl Bundle {
         let key = self.pki.server_private_key.expose();
         let checks = [
             (is_uuid(&self.gateway_id), "gatewayId", "a UUID"),
-            (
-                is_host(&self.relay_host),
-                "relayHost",
-                "a host name or address",
-            ),
-            (
-                pem(&self.pki.server_certificate, "CERTIFICATE"),
-                "pki.serverCertificate",
-                "a PEM certificate",
-            ),
+            (is_host(&self.relay_host), "relayHost", "a host name or address"),
+            (pem(&self.pki.server_certificate, "CERTIFICATE"), "pki.serverCertificate", "a PEM certificate"),
             // PKCS#8 today; the older forms of RSA and EC keys cost nothing here.
             (
-                ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"]
-                    .iter()
-                    .any(|label| pem(key, label)),
+                ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"].iter().any(|label| pem(key, label)),
                 "pki.serverPrivateKey",
                 "a PEM private key",
             ),
-            (
-                pem(&self.pki.client_certificate_chain, "CERTIFICATE"),
-                "pki.clientCertificateChain",
-                "PEM certificates",
-            ),
-            (
-                line(&self.ssh.client_certificate),
-                "ssh.clientCertificate",
-                "an OpenSSH certificate line",
-            ),
+            (pem(&self.pki.client_certificate_chain, "CERTIFICATE"), "pki.clientCertificateChain", "PEM certificates"),
+            (line(&self.ssh.client_certificate), "ssh.clientCertificate", "an OpenSSH certificate line"),
             (
                 pem(self.ssh.client_private_key.expose(), "OPENSSH PRIVATE KEY"),
                 "ssh.clientPrivateKey",
                 "an OpenSSH private key",
             ),
-            (
-                line(&self.ssh.server_ca_public_key),
-                "ssh.serverCAPublicKey",
-                "an OpenSSH public key line",
-            ),
+            (line(&self.ssh.server_ca_public_key), "ssh.serverCAPublicKey", "an OpenSSH public key line"),
         ];
         match checks.iter().find(|(fits, ..)| !fits) {
             Some((_, field, expected)) => Err(BadField { field, expected }),
@@ -138,8 +116,7 @@ pub(crate) mod tests {
                 client_certificate_chain: pem("CERTIFICATE").repeat(2),
             },
             ssh: Ssh {
-                client_certificate: "ssh-rsa-cert-v01@openssh.com AAAAHHNzaC1yc2E= client-relay"
-                    .to_owned(),
+                client_certificate: "ssh-rsa-cert-v01@openssh.com AAAAHHNzaC1yc2E= client-relay".to_owned(),
                 client_private_key: Secret::new(pem("OPENSSH PRIVATE KEY")),
                 server_ca_public_key: "ssh-rsa AAAAB3NzaC1yc2E=".to_owned(),
             },
@@ -174,36 +151,12 @@ pub(crate) mod tests {
         assert_eq!(bad(|b| b.gateway_id = "../..".into()), "gatewayId");
         assert_eq!(bad(|b| b.relay_host = "relay:2222".into()), "relayHost");
         assert_eq!(bad(|b| b.relay_host.clear()), "relayHost");
-        assert_eq!(
-            bad(|b| b.pki.server_certificate = "MIIB".into()),
-            "pki.serverCertificate"
-        );
-        assert_eq!(
-            bad(|b| b
-                .pki
-                .server_certificate
-                .insert_str(28, &"A".repeat(PEM_BYTES))),
-            "pki.serverCertificate"
-        );
-        assert_eq!(
-            bad(|b| b.pki.server_private_key = Secret::from("")),
-            "pki.serverPrivateKey"
-        );
-        assert_eq!(
-            bad(|b| b.pki.client_certificate_chain.push('\0')),
-            "pki.clientCertificateChain"
-        );
-        assert_eq!(
-            bad(|b| b.ssh.client_certificate.push_str("\nssh-rsa AAAA")),
-            "ssh.clientCertificate"
-        );
-        assert_eq!(
-            bad(|b| b.ssh.client_private_key = sample().pki.server_private_key),
-            "ssh.clientPrivateKey"
-        );
-        assert_eq!(
-            bad(|b| b.ssh.server_ca_public_key = "ssh-rsa".into()),
-            "ssh.serverCAPublicKey"
-        );
+        assert_eq!(bad(|b| b.pki.server_certificate = "MIIB".into()), "pki.serverCertificate");
+        assert_eq!(bad(|b| b.pki.server_certificate.insert_str(28, &"A".repeat(PEM_BYTES))), "pki.serverCertificate");
+        assert_eq!(bad(|b| b.pki.server_private_key = Secret::from("")), "pki.serverPrivateKey");
+        assert_eq!(bad(|b| b.pki.client_certificate_chain.push('\0')), "pki.clientCertificateChain");
+        assert_eq!(bad(|b| b.ssh.client_certificate.push_str("\nssh-rsa AAAA")), "ssh.clientCertificate");
+        assert_eq!(bad(|b| b.ssh.client_private_key = sample().pki.server_private_key), "ssh.clientPrivateKey");
+        assert_eq!(bad(|b| b.ssh.server_ca_public_key = "ssh-rsa".into()), "ssh.serverCAPublicKey");
     }
 }

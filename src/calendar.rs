@@ -8,9 +8,7 @@ const DAY: u64 = 86_400;
 const EPOCH: u64 = 719_468;
 /// Days in 400 years, the calendar's period.
 const ERA: u64 = 146_097;
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Shows a `unix` time as RFC 3339: `2026-03-01T04:05:06Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +22,7 @@ impl fmt::Display for Utc {
         let (days, second) = (self.0 / DAY, self.0 % DAY);
         let (year, month, day) = civil(days);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
-        )
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 
@@ -38,11 +33,7 @@ pub fn parse_rfc3339(text: &str) -> Option<u64> {
     if date[4] != b'-' || date[7] != b'-' {
         return None;
     }
-    let days = days(
-        number(&date[..4])?,
-        number(&date[5..7])?,
-        number(&date[8..])?,
-    )?;
+    let days = days(number(&date[..4])?, number(&date[5..7])?, number(&date[8..])?)?;
     let rest = rest.strip_prefix(['T', 't', ' '])?;
     let (clock, mut zone) = (rest.get(..8)?, rest.get(8..)?);
     if let Some(fraction) = zone.strip_prefix('.') {
@@ -61,11 +52,7 @@ pub fn parse_rfc3339(text: &str) -> Option<u64> {
                 return None;
             }
             let offset = hours * 3600 + minutes * 60;
-            if *sign == b'+' {
-                local.checked_sub(offset)
-            } else {
-                Some(local + offset)
-            }
+            if *sign == b'+' { local.checked_sub(offset) } else { Some(local + offset) }
         }
         _ => None,
     }
@@ -75,13 +62,7 @@ pub fn parse_rfc3339(text: &str) -> Option<u64> {
 pub fn parse_http_date(text: &str) -> Option<u64> {
     let (_weekday, rest) = text.split_once(", ")?;
     let mut parts = rest.split(' ');
-    let (day, month, year, clock, zone) = (
-        parts.next()?,
-        parts.next()?,
-        parts.next()?,
-        parts.next()?,
-        parts.next()?,
-    );
+    let (day, month, year, clock, zone) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     if zone != "GMT" || parts.next().is_some() || day.len() != 2 || year.len() != 4 {
         return None;
     }
@@ -100,11 +81,7 @@ fn seconds(clock: &str) -> Option<u64> {
 
 /// A decimal number of a few ASCII digits.
 fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |sum, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| sum * 10 + u64::from(digit - b'0'))
-    })
+    digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0')))
 }
 
 /// Days since 1970 of a calendar date, `None` when there is no such date.
@@ -115,9 +92,7 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     let from_march = (month + 9) % 12;
     let year_from_march = if month <= 2 { year - 1 } else { year };
     let of_year = (153 * from_march + 2) / 5 + day - 1;
-    let count = 365 * year_from_march + year_from_march / 4 - year_from_march / 100
-        + year_from_march / 400
-        + of_year;
+    let count = 365 * year_from_march + year_from_march / 4 - year_from_march / 100 + year_from_march / 400 + of_year;
     let days = count.checked_sub(EPOCH)?;
     (civil(days) == (year, month, day)).then_some(days)
 }
@@ -130,11 +105,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -169,30 +140,15 @@ mod tests {
 
     #[test]
     fn rfc3339_fractions_and_offsets() {
-        assert_eq!(
-            parse_rfc3339("2026-03-01T04:05:06.789Z"),
-            Some(1_772_337_906)
-        );
-        assert_eq!(
-            parse_rfc3339("2026-03-01T06:05:06+02:00"),
-            Some(1_772_337_906)
-        );
-        assert_eq!(
-            parse_rfc3339("2026-02-28T22:35:06-05:30"),
-            Some(1_772_337_906)
-        );
+        assert_eq!(parse_rfc3339("2026-03-01T04:05:06.789Z"), Some(1_772_337_906));
+        assert_eq!(parse_rfc3339("2026-03-01T06:05:06+02:00"), Some(1_772_337_906));
+        assert_eq!(parse_rfc3339("2026-02-28T22:35:06-05:30"), Some(1_772_337_906));
     }
 
     #[test]
     fn http_dates() {
-        assert_eq!(
-            parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT"),
-            Some(784_111_777)
-        );
-        assert_eq!(
-            parse_http_date("Sun, 01 Mar 2026 04:05:06 GMT"),
-            Some(1_772_337_906)
-        );
+        assert_eq!(parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(parse_http_date("Sun, 01 Mar 2026 04:05:06 GMT"), Some(1_772_337_906));
         for bad in [
             "",
             "soon",

@@ -36,20 +36,11 @@ pub struct Reading {
 /// The latest of three clocks, all in seconds since 1970.
 pub fn read(system: u64, build: u64, last_good: u64) -> Reading {
     if system >= build && system >= last_good {
-        Reading {
-            unix: system,
-            source: Source::System,
-        }
+        Reading { unix: system, source: Source::System }
     } else if build >= last_good {
-        Reading {
-            unix: build,
-            source: Source::Build,
-        }
+        Reading { unix: build, source: Source::Build }
     } else {
-        Reading {
-            unix: last_good,
-            source: Source::LastKnownGood,
-        }
+        Reading { unix: last_good, source: Source::LastKnownGood }
     }
 }
 
@@ -63,13 +54,7 @@ pub struct Clock {
 impl Clock {
     /// A clock whose floor is the last known good time of the state file (0: none).
     pub fn new(last_good: u64) -> Self {
-        Self {
-            last_good: Mutex::new(if is_plausible(last_good) {
-                last_good
-            } else {
-                0
-            }),
-        }
+        Self { last_good: Mutex::new(if is_plausible(last_good) { last_good } else { 0 }) }
     }
 
     /// The time now.
@@ -85,28 +70,20 @@ impl Clock {
     /// Raises the floor to a time that the platform told over verified TLS. Times that are older, or absurd, are ignored.
     pub fn learn(&self, unix: u64) {
         if is_plausible(unix) {
-            let mut last_good = self
-                .last_good
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut last_good = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
             *last_good = unix.max(*last_good);
         }
     }
 
     /// The floor, for the state file.
     pub fn last_good(&self) -> u64 {
-        *self
-            .last_good
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The system clock in seconds since 1970; 0 for a clock before that.
 pub fn system() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn is_plausible(unix: u64) -> bool {
@@ -131,27 +108,9 @@ mod tests {
 
     #[test]
     fn the_latest_clock_wins() {
-        assert_eq!(
-            read(300, 200, 100),
-            Reading {
-                unix: 300,
-                source: Source::System
-            }
-        );
-        assert_eq!(
-            read(0, 200, 100),
-            Reading {
-                unix: 200,
-                source: Source::Build
-            }
-        );
-        assert_eq!(
-            read(0, 200, 250),
-            Reading {
-                unix: 250,
-                source: Source::LastKnownGood
-            }
-        );
+        assert_eq!(read(300, 200, 100), Reading { unix: 300, source: Source::System });
+        assert_eq!(read(0, 200, 100), Reading { unix: 200, source: Source::Build });
+        assert_eq!(read(0, 200, 250), Reading { unix: 250, source: Source::LastKnownGood });
         assert_eq!(read(200, 200, 200).source, Source::System);
     }
 

@@ -76,7 +76,9 @@ fn writable(config: &Config) -> Result<String, String> {
 /// Any answer of the platform's shows that names, routes and TLS work; whether it likes the token comes on top.
 fn platform(config: &Config, clock: Arc<Clock>, token: &Secret) -> Result<String, String> {
     let ca = match &config.ca_file {
-        Some(path) => Some(std::fs::read(path).map_err(|error| format!("EDGE_GATEWAY_CA_FILE {}: {error}", path.display()))?),
+        Some(path) => {
+            Some(std::fs::read(path).map_err(|error| format!("EDGE_GATEWAY_CA_FILE {}: {error}", path.display()))?)
+        }
         None => None,
     };
     let mut options = Options::new(config.domain.clone(), clock);

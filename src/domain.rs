@@ -43,23 +43,15 @@ impl Domain {
         if !port.is_empty() && !matches!(number, Some(Ok(1..))) {
             return Err("has a port that is not 1 to 65535");
         }
-        let is_path = |byte: u8| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~')
-        };
+        let is_path = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
         if !path.bytes().all(is_path) {
             return Err("must end after the host and path");
         }
         let path = path.trim_end_matches('/');
-        let path = path
-            .strip_suffix("/api")
-            .unwrap_or(path)
-            .trim_end_matches('/');
+        let path = path.strip_suffix("/api").unwrap_or(path).trim_end_matches('/');
         let start = scheme.len() + "://".len() + usize::from(authority.starts_with('['));
         let host = start..start + host.len();
-        Ok(Self {
-            base: format!("{scheme}://{authority}{path}"),
-            host,
-        })
+        Ok(Self { base: format!("{scheme}://{authority}{path}"), host })
     }
 
     /// The base URL.
@@ -102,36 +94,12 @@ mod tests {
     #[test]
     fn one_spelling() {
         for (text, base, host) in [
-            (
-                Domain::DEFAULT,
-                "https://app.infisical.com",
-                "app.infisical.com",
-            ),
-            (
-                "HTTPS://EU.Infisical.com/",
-                "https://eu.infisical.com",
-                "eu.infisical.com",
-            ),
-            (
-                "https://eu.infisical.com/api",
-                "https://eu.infisical.com",
-                "eu.infisical.com",
-            ),
-            (
-                " https://vault.lan:8443/secrets/api/ ",
-                "https://vault.lan:8443/secrets",
-                "vault.lan",
-            ),
-            (
-                "http://127.0.0.1:8080",
-                "http://127.0.0.1:8080",
-                "127.0.0.1",
-            ),
-            (
-                "https://[2001:DB8::1]:8443",
-                "https://[2001:db8::1]:8443",
-                "2001:db8::1",
-            ),
+            (Domain::DEFAULT, "https://app.infisical.com", "app.infisical.com"),
+            ("HTTPS://EU.Infisical.com/", "https://eu.infisical.com", "eu.infisical.com"),
+            ("https://eu.infisical.com/api", "https://eu.infisical.com", "eu.infisical.com"),
+            (" https://vault.lan:8443/secrets/api/ ", "https://vault.lan:8443/secrets", "vault.lan"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080", "127.0.0.1"),
+            ("https://[2001:DB8::1]:8443", "https://[2001:db8::1]:8443", "2001:db8::1"),
         ] {
             let domain = Domain::parse(text).unwrap();
             assert_eq!((domain.as_str(), domain.host()), (base, host));

@@ -23,11 +23,7 @@ impl fmt::Display for Escaped<'_> {
         for c in rest.by_ref().take(self.limit) {
             write_escaped(f, c)?;
         }
-        if rest.next().is_some() {
-            f.write_char('…')
-        } else {
-            Ok(())
-        }
+        if rest.next().is_some() { f.write_char('…') } else { Ok(()) }
     }
 }
 
@@ -54,10 +50,7 @@ mod tests {
     #[test]
     fn control_characters_are_spelled_out() {
         let text = "a\r\nb\t\u{1b}[31m\u{7f}\u{9b}\u{202e}é";
-        assert_eq!(
-            Escaped::new(text, 100).to_string(),
-            "a\\r\\nb\\t\\u{1b}[31m\\u{7f}\\u{9b}\\u{202e}é"
-        );
+        assert_eq!(Escaped::new(text, 100).to_string(), "a\\r\\nb\\t\\u{1b}[31m\\u{7f}\\u{9b}\\u{202e}é");
     }
 
     #[test]

@@ -80,61 +80,31 @@ impl Exit {
     /// Name, meaning and what to do, as the documentation has them.
     pub fn describe(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Exit::Ok => (
-                "OK",
-                "stopped as asked, or the command did its work",
-                "nothing",
-            ),
-            Exit::Usage => (
-                "EX_USAGE",
-                "a command or flag that does not exist or lacks its value",
-                "`edge-gateway --help`",
-            ),
-            Exit::Data => (
-                "EX_DATAERR",
-                "a file or an answer is not what it must be",
-                "read the message: it names which",
-            ),
-            Exit::NoInput => (
-                "EX_NOINPUT",
-                "a named file does not exist or cannot be read",
-                "correct the path or its mode",
-            ),
-            Exit::NoHost => (
-                "EX_NOHOST",
-                "the platform's or relay's name does not resolve",
-                "check DNS and the domain",
-            ),
-            Exit::Unavailable => (
-                "EX_UNAVAILABLE",
-                "`status` or `doctor` found the gateway not working",
-                "read the lines it printed",
-            ),
-            Exit::Software => (
-                "EX_SOFTWARE",
-                "a fault of this program",
-                "report it with the log",
-            ),
-            Exit::Os => (
-                "EX_OSERR",
-                "the system refused memory, a thread or a socket",
-                "free memory or raise limits",
-            ),
+            Exit::Ok => ("OK", "stopped as asked, or the command did its work", "nothing"),
+            Exit::Usage => {
+                ("EX_USAGE", "a command or flag that does not exist or lacks its value", "`edge-gateway --help`")
+            }
+            Exit::Data => {
+                ("EX_DATAERR", "a file or an answer is not what it must be", "read the message: it names which")
+            }
+            Exit::NoInput => {
+                ("EX_NOINPUT", "a named file does not exist or cannot be read", "correct the path or its mode")
+            }
+            Exit::NoHost => {
+                ("EX_NOHOST", "the platform's or relay's name does not resolve", "check DNS and the domain")
+            }
+            Exit::Unavailable => {
+                ("EX_UNAVAILABLE", "`status` or `doctor` found the gateway not working", "read the lines it printed")
+            }
+            Exit::Software => ("EX_SOFTWARE", "a fault of this program", "report it with the log"),
+            Exit::Os => ("EX_OSERR", "the system refused memory, a thread or a socket", "free memory or raise limits"),
             Exit::CantCreate => (
                 "EX_CANTCREAT",
                 "the state folder is in use by another agent",
                 "stop that one or set EDGE_GATEWAY_STATE_DIR",
             ),
-            Exit::Io => (
-                "EX_IOERR",
-                "the state could not be written",
-                "check space and mode of the state folder",
-            ),
-            Exit::TempFail => (
-                "EX_TEMPFAIL",
-                "the platform, relay or network is down for now",
-                "try again later",
-            ),
+            Exit::Io => ("EX_IOERR", "the state could not be written", "check space and mode of the state folder"),
+            Exit::TempFail => ("EX_TEMPFAIL", "the platform, relay or network is down for now", "try again later"),
             Exit::Protocol => (
                 "EX_PROTOCOL",
                 "something else than an Infisical platform answered",
@@ -180,9 +150,7 @@ mod tests {
     /// `docs/exit-codes.md` holds exactly this table.
     #[test]
     fn the_page_is_this_table() {
-        let mut table = String::from(
-            "| code | name | meaning | what to do | start again? |\n|---|---|---|---|---|\n",
-        );
+        let mut table = String::from("| code | name | meaning | what to do | start again? |\n|---|---|---|---|---|\n");
         for exit in Exit::ALL {
             let (name, meaning, remedy) = exit.describe();
             let again = match exit {
@@ -190,25 +158,13 @@ mod tests {
                 exit if exit.restart_helps() => "yes",
                 _ => "no",
             };
-            table += &format!(
-                "| {} | {name} | {meaning} | {remedy} | {again} |\n",
-                exit.code()
-            );
+            table += &format!("| {} | {name} | {meaning} | {remedy} | {again} |\n", exit.code());
         }
         let page = include_str!("../docs/exit-codes.md");
-        assert!(
-            page.contains(&table),
-            "docs/exit-codes.md needs this table:\n{table}"
-        );
-        let fatal: Vec<_> = Exit::ALL[1..]
-            .iter()
-            .filter(|exit| !exit.restart_helps())
-            .map(|exit| exit.code().to_string())
-            .collect();
+        assert!(page.contains(&table), "docs/exit-codes.md needs this table:\n{table}");
+        let fatal: Vec<_> =
+            Exit::ALL[1..].iter().filter(|exit| !exit.restart_helps()).map(|exit| exit.code().to_string()).collect();
         let line = format!("RestartPreventExitStatus={}", fatal.join(" "));
-        assert!(
-            page.contains(&line),
-            "docs/exit-codes.md needs this line: {line}"
-        );
+        assert!(page.contains(&line), "docs/exit-codes.md needs this line: {line}");
     }
 }

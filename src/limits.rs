@@ -200,7 +200,6 @@ pub mod supervisor {
 
 // The agent's inputs and outputs: configuration, API, state, log.
 
-
 /// Characters of a status line for the service manager.
 pub const NOTIFY_STATUS_CHARS: usize = 200;
 
@@ -334,8 +333,7 @@ pub const TARGET_CONNECT_STAGGER: Duration = Duration::from_millis(250);
 
 /// Silence after which the kernel probes a target, and the time between probes. There is no idle
 /// limit on a TCP tunnel: a database session may be quiet for hours, and a dead target is found here.
-pub const TARGET_KEEPALIVE: (Duration, Duration) =
-    (Duration::from_secs(60), Duration::from_secs(20));
+pub const TARGET_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 
 /// A tunnel of which one direction has ended is closed after this much silence on the other.
 pub const TCP_HALF_CLOSED_TIME: Duration = Duration::from_secs(300);

@@ -34,8 +34,7 @@ impl Style {
     /// `journal_stream` is the variable `JOURNAL_STREAM`: device and inode of the journal's socket. They must be those
     /// of standard error, or this process inherited the variable and was redirected (`systemd.exec(5)`).
     pub fn detect(journal_stream: Option<&str>) -> Self {
-        let stderr = std::fs::metadata("/proc/self/fd/2")
-            .map(|file| format!("{}:{}", file.dev(), file.ino()));
+        let stderr = std::fs::metadata("/proc/self/fd/2").map(|file| format!("{}:{}", file.dev(), file.ino()));
         if journal_stream.is_some() && stderr.ok().as_deref() == journal_stream {
             Style::Syslog
         } else if io::stderr().is_terminal() {
@@ -84,9 +83,7 @@ fn event(out: &mut impl io::Write, style: Style, now: Duration, record: &Record)
     if record.level() <= Level::Info {
         let mut result = Ok(());
         let mut repeats = REPEATS.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = repeats.admit(now, record.level(), line.text(), |held| {
-            result = print_held(out, style, held)
-        });
+        let fresh = repeats.admit(now, record.level(), line.text(), |held| result = print_held(out, style, held));
         drop(repeats);
         result?;
         if !fresh {
@@ -96,12 +93,7 @@ fn event(out: &mut impl io::Write, style: Style, now: Duration, record: &Record)
     print(out, style, record.level(), format_args!("{}", line.text()))
 }
 
-fn print(
-    out: &mut impl io::Write,
-    style: Style,
-    level: Level,
-    message: fmt::Arguments,
-) -> io::Result<()> {
+fn print(out: &mut impl io::Write, style: Style, level: Level, message: fmt::Arguments) -> io::Result<()> {
     let name = match level {
         Level::Error => "error",
         Level::Warn => "warning",
@@ -130,12 +122,7 @@ fn print_held(out: &mut impl io::Write, style: Style, held: &Held) -> io::Result
         out,
         style,
         held.level,
-        format_args!(
-            "{} more times within {} s: {}",
-            held.extra,
-            LOG_WINDOW.as_secs(),
-            held.head
-        ),
+        format_args!("{} more times within {} s: {}", held.extra, LOG_WINDOW.as_secs(), held.head),
     )
 }
 
@@ -190,13 +177,7 @@ impl Repeats {
 
     /// Whether to print this message: it is the first of its kind within the window. Counts that are complete go to
     /// `summary` before.
-    fn admit(
-        &mut self,
-        now: Duration,
-        level: Level,
-        text: &str,
-        mut summary: impl FnMut(&Held),
-    ) -> bool {
+    fn admit(&mut self, now: Duration, level: Level, text: &str, mut summary: impl FnMut(&Held)) -> bool {
         self.expire(now, &mut summary);
         let hash = fnv1a(level, text);
         if let Some(held) = self.held.iter_mut().find(|held| held.hash == hash) {
@@ -217,13 +198,7 @@ impl Repeats {
             }
         }
         // There is room: the table is not full here.
-        let _ = self.held.push(Held {
-            since: now,
-            hash,
-            extra: 0,
-            level,
-            head,
-        });
+        let _ = self.held.push(Held { since: now, hash, extra: 0, level, head });
         true
     }
 
@@ -242,9 +217,7 @@ impl Repeats {
 /// FNV-1a, 64 bits: small, and nobody gains by a collision in a log.
 fn fnv1a(level: Level, text: &str) -> u64 {
     let bytes = text.bytes().chain([level as u8]);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -261,31 +234,18 @@ mod tests {
 
     #[test]
     fn styles() {
-        assert_eq!(
-            line(Style::Plain, Level::Warn, "relay gone"),
-            "warning: relay gone\n"
-        );
+        assert_eq!(line(Style::Plain, Level::Warn, "relay gone"), "warning: relay gone\n");
         assert_eq!(line(Style::Syslog, Level::Error, "x"), "<3>x\n");
         assert_eq!(line(Style::Syslog, Level::Trace, "x"), "<7>x\n");
         let timed = line(Style::Time, Level::Info, "x");
-        assert!(
-            timed.ends_with("Z info: x\n") && timed.starts_with("20"),
-            "{timed}"
-        );
+        assert!(timed.ends_with("Z info: x\n") && timed.starts_with("20"), "{timed}");
     }
 
     #[test]
     fn peers_cannot_forge_lines_nor_flood() {
-        assert_eq!(
-            line(Style::Plain, Level::Info, "a\n<0>b\u{1b}[2J"),
-            "info: a\\n<0>b\\u{1b}[2J\n"
-        );
+        assert_eq!(line(Style::Plain, Level::Info, "a\n<0>b\u{1b}[2J"), "info: a\\n<0>b\\u{1b}[2J\n");
         let long = line(Style::Plain, Level::Info, &"é\n".repeat(5_000));
-        assert!(
-            long.len() <= "info: ".len() + LOG_LINE_BYTES + 1,
-            "{}",
-            long.len()
-        );
+        assert!(long.len() <= "info: ".len() + LOG_LINE_BYTES + 1, "{}", long.len());
         assert!(long.ends_with("…\n"), "{long}");
     }
 
@@ -317,10 +277,7 @@ mod tests {
             (window + 1, "down"),
             (3 * window, "up"),
         ];
-        assert_eq!(
-            feed(&mut Repeats::new(), &events),
-            ["down", "up", "+2 down", "down", "+1 down", "up"]
-        );
+        assert_eq!(feed(&mut Repeats::new(), &events), ["down", "up", "+2 down", "down", "+1 down", "up"]);
     }
 
     #[test]
@@ -345,10 +302,7 @@ mod tests {
     #[test]
     fn the_journal_is_believed_only_when_it_is_our_stderr() {
         let file = std::fs::metadata("/proc/self/fd/2").unwrap();
-        assert_eq!(
-            Style::detect(Some(&format!("{}:{}", file.dev(), file.ino()))),
-            Style::Syslog
-        );
+        assert_eq!(Style::detect(Some(&format!("{}:{}", file.dev(), file.ino()))), Style::Syslog);
         assert_ne!(Style::detect(Some("1:1")), Style::Syslog);
         assert_ne!(Style::detect(None), Style::Syslog);
     }

@@ -20,11 +20,7 @@ pub trait Room: AsyncWrite {
 }
 
 /// [`AsyncWrite::poll_write`] for any [`Room`].
-pub fn poll_copy_into<W: Room + ?Sized>(
-    writer: &mut W,
-    cx: &mut Context<'_>,
-    bytes: &[u8],
-) -> Poll<io::Result<usize>> {
+pub fn poll_copy_into<W: Room + ?Sized>(writer: &mut W, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     if bytes.is_empty() {
         return Poll::Ready(Ok(0));
     }

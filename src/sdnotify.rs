@@ -23,19 +23,14 @@ pub struct Notifier {
 impl Notifier {
     /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` from `variable`, usually `|name| std::env::var_os(name)`.
     pub fn new<'a, T: AsRef<OsStr> + 'a>(variable: impl Fn(&str) -> Option<T>) -> Self {
-        let Some(socket) = variable("NOTIFY_SOCKET").and_then(|path| open(path.as_ref()).ok())
-        else {
+        let Some(socket) = variable("NOTIFY_SOCKET").and_then(|path| open(path.as_ref()).ok()) else {
             return Self::default();
         };
         let number = |name: &str| variable(name)?.as_ref().to_str()?.parse::<u64>().ok();
         let for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
-        let watchdog = number("WATCHDOG_USEC")
-            .filter(|usec| for_us && *usec > 0)
-            .map(|usec| Duration::from_micros(usec / 2));
-        Self {
-            socket: Some(socket),
-            watchdog,
-        }
+        let watchdog =
+            number("WATCHDOG_USEC").filter(|usec| for_us && *usec > 0).map(|usec| Duration::from_micros(usec / 2));
+        Self { socket: Some(socket), watchdog }
     }
 
     /// How often [`Self::watchdog`] must be called: half of what the unit's `WatchdogSec=` allows. `None`: nobody watches.
@@ -68,13 +63,9 @@ impl Notifier {
         // Type=notify-reload wants CLOCK_MONOTONIC at or after its signal. /proc/uptime is that clock or ahead of it,
         // cut to 10 ms: one tick more is never too early.
         let uptime = std::fs::read_to_string("/proc/uptime").ok();
-        let usec =
-            uptime.and_then(|text| text.split(' ').next()?.replace('.', "").parse::<u64>().ok());
+        let usec = uptime.and_then(|text| text.split(' ').next()?.replace('.', "").parse::<u64>().ok());
         match usec {
-            Some(ticks) => self.send(
-                &format!("RELOADING=1\nMONOTONIC_USEC={}", (ticks + 1) * 10_000),
-                "",
-            ),
+            Some(ticks) => self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", (ticks + 1) * 10_000), ""),
             None => self.send("RELOADING=1", ""),
         }
     }
@@ -87,11 +78,7 @@ impl Notifier {
         if !status.is_empty() {
             let separator = if state.is_empty() { "" } else { "\n" };
             // A String takes any write.
-            let _ = write!(
-                message,
-                "{separator}STATUS={}",
-                Escaped::new(status, NOTIFY_STATUS_CHARS)
-            );
+            let _ = write!(message, "{separator}STATUS={}", Escaped::new(status, NOTIFY_STATUS_CHARS));
         }
         if let Err(error) = socket.send_to_addr(message.as_bytes(), address) {
             log::debug!("the service manager did not take {state:?}: {error}");
@@ -118,19 +105,12 @@ mod tests {
     /// A manager's socket in the abstract namespace, with a name of its own, and a notifier that talks to it.
     fn pair(name: &str, extra: &[(&str, String)]) -> (UnixDatagram, Notifier) {
         let name = format!("edge-gateway-test-{}-{name}", std::process::id());
-        let manager =
-            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        manager
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .unwrap();
+        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        manager.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let mut variables = vec![("NOTIFY_SOCKET", format!("@{name}"))];
         variables.extend_from_slice(extra);
-        let notifier = Notifier::new(|key| {
-            variables
-                .iter()
-                .find(|(name, _)| *name == key)
-                .map(|(_, value)| value.clone())
-        });
+        let notifier =
+            Notifier::new(|key| variables.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone()));
         (manager, notifier)
     }
 
@@ -153,9 +133,7 @@ mod tests {
         assert_eq!(receive(&manager), "STOPPING=1");
         notifier.reloading();
         let message = receive(&manager);
-        let usec = message
-            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
-            .unwrap();
+        let usec = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
         assert!(usec.parse::<u64>().unwrap() > 0, "{message}");
     }
 
@@ -181,8 +159,7 @@ mod tests {
         let own = ("WATCHDOG_PID", std::process::id().to_string());
         let (_manager, notifier) = pair("watchdog-own", &[usec.clone(), own]);
         assert_eq!(notifier.watchdog_interval(), Some(Duration::from_secs(15)));
-        let (_manager, notifier) =
-            pair("watchdog-other", &[usec, ("WATCHDOG_PID", "1".to_owned())]);
+        let (_manager, notifier) = pair("watchdog-other", &[usec, ("WATCHDOG_PID", "1".to_owned())]);
         assert_eq!(notifier.watchdog_interval(), None);
     }
 

@@ -39,9 +39,7 @@ pub fn is_host(text: &str) -> bool {
 pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// One word of printable ASCII, as it fits into an HTTP header: a token, password or JWT of at most [`SECRET_BYTES`].
@@ -52,17 +50,11 @@ pub fn is_token(text: &str) -> bool {
 /// Text that begins with one PEM label and ends with the same, of printable ASCII lines (RFC 7468, 2).
 pub fn is_pem(text: &str, label: &str) -> bool {
     let text = text.trim_ascii();
-    let begin = text
-        .strip_prefix("-----BEGIN ")
-        .and_then(|rest| rest.strip_prefix(label));
-    let end = text
-        .strip_suffix("-----")
-        .and_then(|rest| rest.strip_suffix(label));
+    let begin = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_prefix(label));
+    let end = text.strip_suffix("-----").and_then(|rest| rest.strip_suffix(label));
     begin.is_some_and(|rest| rest.starts_with("-----"))
         && end.is_some_and(|rest| rest.ends_with("-----END "))
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\n' | b'\r'))
+        && text.bytes().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\n' | b'\r'))
 }
 
 /// One line of an `authorized_keys` file without options: algorithm, base64, and perhaps a comment.
@@ -71,16 +63,10 @@ pub fn is_ssh_line(text: &str) -> bool {
     let mut words = text.split(' ');
     let algorithm = words.next().unwrap_or_default();
     let blob = words.next().unwrap_or_default();
-    (algorithm.starts_with("ssh-")
-        || algorithm.starts_with("ecdsa-")
-        || algorithm.starts_with("rsa-"))
+    (algorithm.starts_with("ssh-") || algorithm.starts_with("ecdsa-") || algorithm.starts_with("rsa-"))
         && blob.starts_with("AAAA")
-        && blob
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        && blob.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+        && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 #[cfg(test)]
@@ -136,26 +122,14 @@ mod tests {
     #[test]
     fn names() {
         assert!(is_name("branch-office.7_b"));
-        for bad in [
-            "",
-            "..",
-            ".hidden",
-            "-flag",
-            "a/b",
-            "a b",
-            "ä",
-            &"n".repeat(65),
-        ] {
+        for bad in ["", "..", ".hidden", "-flag", "a/b", "a b", "ä", &"n".repeat(65)] {
             assert!(!is_name(bad), "{bad}");
         }
     }
 
     #[test]
     fn pem_blocks() {
-        assert!(is_pem(
-            "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
-            "CERTIFICATE"
-        ));
+        assert!(is_pem("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "CERTIFICATE"));
         for bad in [
             "",
             "-----BEGIN CERTIFICATE-----",
@@ -170,12 +144,8 @@ mod tests {
 
     #[test]
     fn ssh_lines() {
-        assert!(is_ssh_line(
-            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA relay ca\n"
-        ));
-        assert!(is_ssh_line(
-            "ecdsa-sha2-nistp256-cert-v01@openssh.com AAAAKGVj"
-        ));
+        assert!(is_ssh_line("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA relay ca\n"));
+        assert!(is_ssh_line("ecdsa-sha2-nistp256-cert-v01@openssh.com AAAAKGVj"));
         for bad in [
             "",
             "ssh-rsa",

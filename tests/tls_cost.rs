@@ -3,10 +3,7 @@
 //!
 //! The counts are of the whole process, so this file holds a single test.
 
-#[allow(
-    dead_code,
-    reason = "shared with the `target` tests, which use all of it"
-)]
+#[allow(dead_code, reason = "shared with the `target` tests, which use all of it")]
 #[path = "target/pki.rs"]
 mod pki;
 
@@ -60,10 +57,7 @@ fn held<T>(value: T) -> usize {
 fn records(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..RECORDS {
-        client
-            .writer()
-            .write_all(&[42; TLS_PLAINTEXT_MAX])
-            .expect("room");
+        client.writer().write_all(&[42; TLS_PLAINTEXT_MAX]).expect("room");
         while client.wants_write() {
             client.write_tls(&mut bytes).expect("encoded");
         }
@@ -83,9 +77,7 @@ fn server_config(pki: &pki::Pki) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut anchors = RootCertStore::empty();
     for anchor in CertificateDer::pem_slice_iter(pki.client_chain.as_bytes()) {
-        anchors
-            .add(anchor.expect("a certificate"))
-            .expect("an anchor");
+        anchors.add(anchor.expect("a certificate")).expect("an anchor");
     }
     let clients = WebPkiClientVerifier::builder_with_provider(anchors.into(), provider.clone());
     let leaf = CertificateDer::from_pem_slice(pki.leaf.as_bytes()).expect("a certificate");
@@ -135,11 +127,7 @@ fn buffered(pki: &pki::Pki) -> Cost {
             }
         }
     });
-    Cost {
-        received,
-        sent,
-        idle: held(server),
-    }
+    Cost { received, sent, idle: held(server) }
 }
 
 fn unbuffered(pki: &pki::Pki) -> Cost {
@@ -171,8 +159,7 @@ fn unbuffered(pki: &pki::Pki) -> Cost {
     let received = allocations(|| {
         let mut at = 0;
         loop {
-            let UnbufferedStatus { discard, state } =
-                server.process_tls_records(&mut records[at..]);
+            let UnbufferedStatus { discard, state } = server.process_tls_records(&mut records[at..]);
             let idle = match state.expect("good records") {
                 ConnectionState::ReadTraffic(mut traffic) => {
                     while traffic.next_record().is_some() {}
@@ -196,11 +183,7 @@ fn unbuffered(pki: &pki::Pki) -> Cost {
             traffic.encrypt(&plain, &mut outgoing).expect("room");
         }
     });
-    Cost {
-        received,
-        sent,
-        idle: held(server),
-    }
+    Cost { received, sent, idle: held(server) }
 }
 
 /// A byte stream whose input is put in by hand, and whose output is thrown away on demand.
@@ -210,29 +193,17 @@ struct Tape {
 }
 
 impl AsyncRead for Tape {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut input = self.input.lock().expect("unpoisoned");
         let count = Read::read(&mut *input, into.initialize_unfilled())?;
         drop(input);
         into.advance(count);
-        if count == 0 {
-            Pin::new(&mut self.io).poll_read(cx, into)
-        } else {
-            Poll::Ready(Ok(()))
-        }
+        if count == 0 { Pin::new(&mut self.io).poll_read(cx, into) } else { Poll::Ready(Ok(())) }
     }
 }
 
 impl AsyncWrite for Tape {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.input.lock().expect("unpoisoned").get_ref().is_empty() {
             return Pin::new(&mut self.io).poll_write(cx, bytes);
         }
@@ -252,10 +223,7 @@ async fn ours(pki: &pki::Pki) -> Cost {
     let acceptor = Acceptor::new(&pki.identity(&["ping"]));
     let (mut near, io) = tokio::io::duplex(64 * 1024);
     let input = Arc::new(Mutex::new(io::Cursor::new(Vec::new())));
-    let accept = acceptor.accept(Tape {
-        io,
-        input: input.clone(),
-    });
+    let accept = acceptor.accept(Tape { io, input: input.clone() });
     let connect = async {
         let mut client = client(pki);
         while client.is_handshaking() || client.wants_write() {
@@ -292,11 +260,7 @@ async fn ours(pki: &pki::Pki) -> Cost {
     let change = region.change();
     let sent = change.allocations + change.reallocations;
     *input.lock().expect("unpoisoned") = io::Cursor::default();
-    Cost {
-        received,
-        sent,
-        idle: held(stream),
-    }
+    Cost { received, sent, idle: held(stream) }
 }
 
 #[tokio::test]
@@ -305,11 +269,7 @@ async fn a_record_costs_no_allocation_and_an_idle_stream_little_memory() {
     let ours = ours(&pki).await;
     println!("                          allocations per MiB     bytes held");
     println!("                          received       sent     when idle");
-    for (name, cost) in [
-        ("rustls", buffered(&pki)),
-        ("rustls, unbuffered", unbuffered(&pki)),
-        ("this", ours),
-    ] {
+    for (name, cost) in [("rustls", buffered(&pki)), ("rustls, unbuffered", unbuffered(&pki)), ("this", ours)] {
         let per_mib = |count: usize| count as f64 / MIB;
         let (received, sent) = (per_mib(cost.received), per_mib(cost.sent));
         println!("{name:24} {received:9.1}  {sent:9.1}  {:12}", cost.idle);

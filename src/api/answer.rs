@@ -82,12 +82,7 @@ impl Answer for Enrolment {
         }
         let bundle = match (wire.relay_host, wire.pki, wire.ssh) {
             (Some(relay_host), Some(pki), Some(ssh)) => {
-                let bundle = Bundle {
-                    gateway_id: wire.gateway_id.clone(),
-                    relay_host,
-                    pki,
-                    ssh,
-                };
+                let bundle = Bundle { gateway_id: wire.gateway_id.clone(), relay_host, pki, ssh };
                 // The one-time token is spent: a bad bundle must not cost the access token. `connect` brings another.
                 bundle
                     .check()
@@ -97,11 +92,7 @@ impl Answer for Enrolment {
             }
             _ => None,
         };
-        Ok(Self {
-            access_token: wire.access_token,
-            gateway_id: wire.gateway_id,
-            bundle,
-        })
+        Ok(Self { access_token: wire.access_token, gateway_id: wire.gateway_id, bundle })
     }
 }
 
@@ -109,9 +100,7 @@ impl Answer for Bundle {
     type Wire = Bundle;
 
     fn check(wire: Bundle) -> Result<Self, String> {
-        Bundle::check(&wire)
-            .map(|()| wire)
-            .map_err(|error| error.to_string())
+        Bundle::check(&wire).map(|()| wire).map_err(|error| error.to_string())
     }
 }
 
@@ -153,9 +142,7 @@ impl Answer for Vec<Relay> {
     /// One malformed relay does not cost the others.
     fn check(wire: Vec<WireRelay>) -> Result<Self, String> {
         let total = wire.len();
-        let usable = wire
-            .into_iter()
-            .filter(|relay| is_name(&relay.name) && is_host(&relay.host));
+        let usable = wire.into_iter().filter(|relay| is_name(&relay.name) && is_host(&relay.host));
         let relays: Self = usable
             .take(API_RELAYS)
             .map(|relay| Relay {
@@ -166,10 +153,7 @@ impl Answer for Vec<Relay> {
             })
             .collect();
         if relays.len() < total {
-            log::warn!(
-                "{} of {total} relays are not used: malformed, or more than {API_RELAYS}",
-                total - relays.len()
-            );
+            log::warn!("{} of {total} relays are not used: malformed, or more than {API_RELAYS}", total - relays.len());
         }
         Ok(relays)
     }
@@ -223,11 +207,7 @@ pub(super) fn retry_after(value: &str, now: u64) -> Option<Duration> {
 }
 
 fn check_token(token: &Secret) -> Result<(), String> {
-    if is_token(token.expose()) {
-        Ok(())
-    } else {
-        Err("accessToken is not a word of printable ASCII".to_owned())
-    }
+    if is_token(token.expose()) { Ok(()) } else { Err("accessToken is not a word of printable ASCII".to_owned()) }
 }
 
 #[cfg(test)]
@@ -242,11 +222,7 @@ mod tests {
         let bare = format!(r#"{{"accessToken":"t","gatewayId":"{UUID}","tokenType":"Bearer"}}"#);
         let enrolment: Enrolment = parse(bare.as_bytes()).unwrap();
         assert_eq!(
-            (
-                enrolment.access_token.expose(),
-                enrolment.gateway_id.as_str(),
-                enrolment.bundle
-            ),
+            (enrolment.access_token.expose(), enrolment.gateway_id.as_str(), enrolment.bundle),
             ("t", UUID, None)
         );
 
@@ -258,28 +234,16 @@ mod tests {
         // The one-time token is spent by now: whatever is wrong with the rest, the access token counts.
         json["relayHost"] = "not a host".into();
         let enrolment: Enrolment = parse(json.to_string().as_bytes()).unwrap();
-        assert_eq!(
-            (enrolment.access_token.expose(), enrolment.bundle),
-            ("t", None)
-        );
+        assert_eq!((enrolment.access_token.expose(), enrolment.bundle), ("t", None));
     }
 
     #[test]
     fn wrong_fields_are_named_and_secrets_are_not_shown() {
         for (body, part) in [
             (r#"{"gatewayId":"x"}"#.to_owned(), "accessToken"),
-            (
-                r#"{"accessToken":"t","gatewayId":"x"}"#.to_owned(),
-                "gatewayId",
-            ),
-            (
-                format!(r#"{{"accessToken":"hunter2 hunter2","gatewayId":"{UUID}"}}"#),
-                "accessToken",
-            ),
-            (
-                format!(r#"{{"accessToken":["hunter2"],"gatewayId":"{UUID}"}}"#),
-                "string",
-            ),
+            (r#"{"accessToken":"t","gatewayId":"x"}"#.to_owned(), "gatewayId"),
+            (format!(r#"{{"accessToken":"hunter2 hunter2","gatewayId":"{UUID}"}}"#), "accessToken"),
+            (format!(r#"{{"accessToken":["hunter2"],"gatewayId":"{UUID}"}}"#), "string"),
             ("hunter2".to_owned(), "expected"),
             (String::new(), "EOF"),
         ] {
@@ -308,14 +272,8 @@ mod tests {
             }
         );
         assert_eq!((relays[1].is_org, relays[1].heartbeat), (true, None));
-        let many = format!(
-            "[{}]",
-            vec![r#"{"name":"a","host":"b"}"#; API_RELAYS + 1].join(",")
-        );
-        assert_eq!(
-            parse::<Vec<Relay>>(many.as_bytes()).unwrap().len(),
-            API_RELAYS
-        );
+        let many = format!("[{}]", vec![r#"{"name":"a","host":"b"}"#; API_RELAYS + 1].join(","));
+        assert_eq!(parse::<Vec<Relay>>(many.as_bytes()).unwrap().len(), API_RELAYS);
     }
 
     #[test]
@@ -334,15 +292,9 @@ mod tests {
 
     #[test]
     fn messages_of_every_shape() {
-        let message = |body: &str| {
-            WireError::parse(body.as_bytes())
-                .unwrap_or_default()
-                .message()
-        };
+        let message = |body: &str| WireError::parse(body.as_bytes()).unwrap_or_default().message();
         assert_eq!(
-            message(
-                r#"{"statusCode":401,"message":"Token expired","error":"UnauthorizedError","reqId":"r"}"#
-            ),
+            message(r#"{"statusCode":401,"message":"Token expired","error":"UnauthorizedError","reqId":"r"}"#),
             "Token expired"
         );
         assert_eq!(

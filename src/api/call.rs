@@ -37,10 +37,7 @@ impl Call {
 
     /// Whether it shows credentials to get a token.
     pub(super) fn is_login(self) -> bool {
-        matches!(
-            self,
-            Call::UniversalAuth | Call::OidcAuth | Call::JwtAuth | Call::KubernetesAuth
-        )
+        matches!(self, Call::UniversalAuth | Call::OidcAuth | Call::JwtAuth | Call::KubernetesAuth)
     }
 }
 

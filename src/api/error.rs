@@ -124,32 +124,18 @@ impl fmt::Display for NextStep {
             NextStep::ReEnroll => "create a new enrollment token on the platform and enrol again",
             NextStep::FixToken => "the token has expired or was revoked: log in or enrol again",
             NextStep::FixCredentials => "check the machine identity's id and secret or token",
-            NextStep::CheckPermission => {
-                "grant the identity the permission for gateways, or allow this box's address"
-            }
-            NextStep::NotFound => {
-                "check the names of gateway and relay, and that they were not deleted"
-            }
-            NextStep::WrongDomain => {
-                "check INFISICAL_DOMAIN, and that the platform is new enough for gateways"
-            }
-            NextStep::Conflict => {
-                "choose another INFISICAL_GATEWAY_NAME or delete the old gateway on the platform"
-            }
+            NextStep::CheckPermission => "grant the identity the permission for gateways, or allow this box's address",
+            NextStep::NotFound => "check the names of gateway and relay, and that they were not deleted",
+            NextStep::WrongDomain => "check INFISICAL_DOMAIN, and that the platform is new enough for gateways",
+            NextStep::Conflict => "choose another INFISICAL_GATEWAY_NAME or delete the old gateway on the platform",
             NextStep::FixConfig => "correct the setting that the message names",
             NextStep::RetryAfter(time) => return write!(f, "trying again in {} s", time.as_secs()),
             NextStep::RetryLater => "trying again later",
-            NextStep::TlsTrust => {
-                "check INFISICAL_DOMAIN; for a private CA set EDGE_GATEWAY_CA_FILE"
-            }
+            NextStep::TlsTrust => "check INFISICAL_DOMAIN; for a private CA set EDGE_GATEWAY_CA_FILE",
             NextStep::Clock => "check this box's clock, then the platform's certificate",
-            NextStep::CaptivePortal => {
-                "check INFISICAL_DOMAIN, and for a captive portal or proxy that answers instead"
-            }
+            NextStep::CaptivePortal => "check INFISICAL_DOMAIN, and for a captive portal or proxy that answers instead",
             NextStep::Dns => "check INFISICAL_DOMAIN and this box's DNS servers",
-            NextStep::Refused => {
-                "check INFISICAL_DOMAIN and its port, and that a firewall lets 443 out"
-            }
+            NextStep::Refused => "check INFISICAL_DOMAIN and its port, and that a firewall lets 443 out",
             NextStep::Proxy => "check HTTPS_PROXY",
         })
     }
@@ -159,11 +145,7 @@ impl Error {
     /// What to do.
     pub fn next(&self) -> NextStep {
         match &self.fault {
-            Fault::Status {
-                retry_after: Some(time),
-                status: 429 | 503,
-                ..
-            } => NextStep::RetryAfter(*time),
+            Fault::Status { retry_after: Some(time), status: 429 | 503, .. } => NextStep::RetryAfter(*time),
             Fault::Status { no_route: true, .. } => NextStep::WrongDomain,
             Fault::Status { status, .. } => match (status, self.call) {
                 (401, Call::Enroll | Call::Connect) => NextStep::ReEnroll,
@@ -184,11 +166,9 @@ impl Error {
             Fault::Untrusted(_) => NextStep::TlsTrust,
             Fault::Expired(_) => NextStep::Clock,
             Fault::Proxy(_) => NextStep::Proxy,
-            Fault::ConnectTimeout
-            | Fault::Timeout
-            | Fault::Tls(_)
-            | Fault::Network(_)
-            | Fault::Thread(_) => NextStep::RetryLater,
+            Fault::ConnectTimeout | Fault::Timeout | Fault::Tls(_) | Fault::Network(_) | Fault::Thread(_) => {
+                NextStep::RetryLater
+            }
         }
     }
 
@@ -203,20 +183,13 @@ impl Error {
     /// The code to end with, where this error ends the command.
     pub fn exit(&self) -> Exit {
         match self.next() {
-            NextStep::ReEnroll
-            | NextStep::FixToken
-            | NextStep::FixCredentials
-            | NextStep::CheckPermission => Exit::NoPermission,
+            NextStep::ReEnroll | NextStep::FixToken | NextStep::FixCredentials | NextStep::CheckPermission => {
+                Exit::NoPermission
+            }
             NextStep::NotFound | NextStep::Conflict | NextStep::FixConfig => Exit::Config,
-            NextStep::WrongDomain
-            | NextStep::CaptivePortal
-            | NextStep::TlsTrust
-            | NextStep::Clock => Exit::Protocol,
+            NextStep::WrongDomain | NextStep::CaptivePortal | NextStep::TlsTrust | NextStep::Clock => Exit::Protocol,
             NextStep::Dns => Exit::NoHost,
-            NextStep::RetryAfter(_)
-            | NextStep::RetryLater
-            | NextStep::Refused
-            | NextStep::Proxy => match self.fault {
+            NextStep::RetryAfter(_) | NextStep::RetryLater | NextStep::Refused | NextStep::Proxy => match self.fault {
                 Fault::Thread(_) => Exit::Os,
                 _ => Exit::TempFail,
             },
@@ -226,14 +199,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} at {}: {}; {}",
-            self.call,
-            self.host,
-            self.fault,
-            self.next()
-        )
+        write!(f, "{} at {}: {}; {}", self.call, self.host, self.fault, self.next())
     }
 }
 
@@ -241,9 +207,7 @@ impl Fault {
     /// The same, where the connection was made to a proxy.
     pub(super) fn of_proxy(self) -> Self {
         match self {
-            Fault::Refused | Fault::Dns(_) | Fault::ConnectTimeout => {
-                Fault::Proxy(self.to_string())
-            }
+            Fault::Refused | Fault::Dns(_) | Fault::ConnectTimeout => Fault::Proxy(self.to_string()),
             fault => fault,
         }
     }
@@ -252,20 +216,13 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Status {
-                status, message, ..
-            } if message.is_empty() => write!(f, "answered {status}"),
-            Fault::Status {
-                status, message, ..
-            } => write!(f, "answered {status} \"{message}\""),
+            Fault::Status { status, message, .. } if message.is_empty() => write!(f, "answered {status}"),
+            Fault::Status { status, message, .. } => write!(f, "answered {status} \"{message}\""),
             Fault::NotTheApi(what) => {
                 write!(f, "{what} came back instead of the platform's answer")
             }
             Fault::BadAnswer(what) => write!(f, "the answer is not usable: {what}"),
-            Fault::TooLarge => write!(
-                f,
-                "the answer is longer than {API_BODY_BYTES} bytes and was cut off"
-            ),
+            Fault::TooLarge => write!(f, "the answer is longer than {API_BODY_BYTES} bytes and was cut off"),
             Fault::Dns(what) => write!(f, "the name does not resolve ({what})"),
             Fault::Refused => f.write_str("the connection is refused"),
             Fault::ConnectTimeout => f.write_str("no connection in time"),
@@ -291,19 +248,13 @@ impl From<ureq::Error> for Fault {
     fn from(error: ureq::Error) -> Self {
         match error {
             ureq::Error::HostNotFound => Fault::Dns("no address".to_owned()),
-            ureq::Error::Timeout(ureq::Timeout::Resolve) => {
-                Fault::Dns("no answer in time".to_owned())
-            }
+            ureq::Error::Timeout(ureq::Timeout::Resolve) => Fault::Dns("no answer in time".to_owned()),
             ureq::Error::Timeout(ureq::Timeout::Connect) => Fault::ConnectTimeout,
             ureq::Error::Timeout(_) => Fault::Timeout,
-            ureq::Error::BodyExceedsLimit(_) | ureq::Error::LargeResponseHeader(..) => {
-                Fault::TooLarge
-            }
+            ureq::Error::BodyExceedsLimit(_) | ureq::Error::LargeResponseHeader(..) => Fault::TooLarge,
             ureq::Error::ConnectProxyFailed(what) => Fault::Proxy(quoted(what)),
             ureq::Error::InvalidProxyUrl => Fault::Proxy("its URL is malformed".to_owned()),
-            ureq::Error::Protocol(error) => {
-                Fault::NotTheApi(format!("something else than HTTP ({})", quoted(error)))
-            }
+            ureq::Error::Protocol(error) => Fault::NotTheApi(format!("something else than HTTP ({})", quoted(error))),
             ureq::Error::Io(error) => from_io(&error),
             ureq::Error::Other(error) => match error.downcast_ref::<LookupFailed>() {
                 Some(lookup) => Fault::Dns(quoted(lookup)),
@@ -318,17 +269,12 @@ impl From<ureq::Error> for Fault {
 }
 
 fn from_io(error: &std::io::Error) -> Fault {
-    if let Some(error) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return from_tls(error);
     }
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => Fault::Refused,
-        std::io::ErrorKind::UnexpectedEof => {
-            Fault::Network("the connection was closed early".to_owned())
-        }
+        std::io::ErrorKind::UnexpectedEof => Fault::Network("the connection was closed early".to_owned()),
         _ => Fault::Network(quoted(error)),
     }
 }

@@ -11,8 +11,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
-    TransportAdapter,
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
 use crate::clock::Clock;
@@ -29,9 +28,7 @@ impl fmt::Debug for OurTime {
 
 impl TimeProvider for OurTime {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(
-            self.0.unix(),
-        )))
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(self.0.unix())))
     }
 }
 
@@ -39,22 +36,14 @@ impl TimeProvider for OurTime {
 ///
 /// # Errors
 /// What is wrong with `extra_pem`, or with the TLS library's setup.
-pub(super) fn client_config(
-    extra_pem: Option<&[u8]>,
-    clock: Arc<Clock>,
-) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+pub(super) fn client_config(extra_pem: Option<&[u8]>, clock: Arc<Clock>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(pem) = extra_pem {
         let mut count = 0;
         for certificate in CertificateDer::pem_slice_iter(pem) {
             count += 1;
-            let certificate =
-                certificate.map_err(|error| format!("block {count} is damaged: {error}"))?;
-            roots
-                .add(certificate)
-                .map_err(|error| format!("certificate {count} is no root certificate: {error}"))?;
+            let certificate = certificate.map_err(|error| format!("block {count} is damaged: {error}"))?;
+            roots.add(certificate).map_err(|error| format!("certificate {count} is no root certificate: {error}"))?;
         }
         if count == 0 {
             return Err("holds no PEM certificate (-----BEGIN CERTIFICATE-----)".to_owned());
@@ -62,9 +51,7 @@ pub(super) fn client_config(
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_details(provider, Arc::new(OurTime(clock)));
-    let builder = builder
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
+    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     // A resumed session spares a small CPU the certificate chain's signatures at each heartbeat.
     config.resumption = Resumption::in_memory_sessions(API_TLS_SESSIONS);
@@ -80,11 +67,7 @@ pub(super) struct HttpsConnector {
 impl<In: Transport> Connector<In> for HttpsConnector {
     type Out = Either<In, HttpsTransport<In>>;
 
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
+    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
         let Some(transport) = chained else {
             return Ok(None);
         };
@@ -93,10 +76,7 @@ impl<In: Transport> Connector<In> for HttpsConnector {
             return Ok(Some(Either::A(transport)));
         }
         let host = details.uri.host().unwrap_or_default();
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| ureq::Error::Tls("the host is no name for a certificate"))?;
         let connection = ClientConnection::new(self.config.clone(), name);

@@ -17,9 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
-use ureq::unversioned::transport::{
-    ConnectProxyConnector, Connector, SocksConnector, TcpConnector,
-};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector, TcpConnector};
 use zeroize::Zeroizing;
 
 pub use answer::{AccessToken, Enrolment, Relay};
@@ -30,9 +28,7 @@ pub use requests::JwtMethod;
 use crate::calendar::parse_http_date;
 use crate::clock::Clock;
 use crate::domain::Domain;
-use crate::limits::{
-    API_BODY_BYTES, API_CONNECT, API_HEAD_BYTES, API_INPUT, API_OUTPUT, API_STACK, API_TOTAL,
-};
+use crate::limits::{API_BODY_BYTES, API_CONNECT, API_HEAD_BYTES, API_INPUT, API_OUTPUT, API_STACK, API_TOTAL};
 use crate::secret::Secret;
 use answer::{Answer, WireError, retry_after};
 use error::quoted;
@@ -85,15 +81,10 @@ impl Client {
     /// # Errors
     /// What is wrong with `extra_ca_pem`, to follow its file's name in a message.
     pub fn new(options: Options<'_>) -> Result<Self, String> {
-        let https = HttpsConnector {
-            config: client_config(options.extra_ca_pem, options.clock.clone())?,
-        };
+        let https = HttpsConnector { config: client_config(options.extra_ca_pem, options.clock.clone())? };
         let target = options.domain.as_str().parse::<ureq::http::Uri>();
         let is_direct = |proxy: &ureq::Proxy| target.is_ok_and(|uri| proxy.is_no_proxy(&uri));
-        let via_proxy = options
-            .proxy
-            .as_ref()
-            .is_some_and(|proxy| !is_direct(proxy));
+        let via_proxy = options.proxy.as_ref().is_some_and(|proxy| !is_direct(proxy));
         let config = ureq::Agent::config_builder()
             .proxy(options.proxy)
             .user_agent(concat!("edge-gateway/", env!("CARGO_PKG_VERSION")))
@@ -133,18 +124,11 @@ impl Client {
         done: impl FnOnce(T) + Send + 'static,
     ) -> std::io::Result<()> {
         let client = self.clone();
-        let thread = thread::Builder::new()
-            .name("api".to_owned())
-            .stack_size(API_STACK);
+        let thread = thread::Builder::new().name("api".to_owned()).stack_size(API_STACK);
         thread.spawn(move || done(work(&client))).map(drop)
     }
 
-    fn post<A: Answer>(
-        &self,
-        call: Call,
-        token: Option<&Secret>,
-        body: &impl Serialize,
-    ) -> Result<A, Error> {
+    fn post<A: Answer>(&self, call: Call, token: Option<&Secret>, body: &impl Serialize) -> Result<A, Error> {
         let body = serde_json::to_vec(body).map(Zeroizing::new);
         let body = body.map_err(|error| self.error(call, Fault::BadAnswer(error.to_string())))?;
         self.send(call, token, Some(body))
@@ -157,44 +141,22 @@ impl Client {
         body: Option<Zeroizing<Vec<u8>>>,
     ) -> Result<A, Error> {
         let answer = self.exchange(call, token, body.as_ref().map(|body| body.as_slice()));
-        let answer = answer.map_err(|fault| {
-            if self.via_proxy {
-                fault.of_proxy()
-            } else {
-                fault
-            }
-        });
-        answer
-            .and_then(|body| answer::parse(&body).map_err(Fault::BadAnswer))
-            .map_err(|fault| self.error(call, fault))
+        let answer = answer.map_err(|fault| if self.via_proxy { fault.of_proxy() } else { fault });
+        answer.and_then(|body| answer::parse(&body).map_err(Fault::BadAnswer)).map_err(|fault| self.error(call, fault))
     }
 
     fn error(&self, call: Call, fault: Fault) -> Error {
-        Error {
-            call,
-            host: self.domain.host().to_owned(),
-            fault,
-        }
+        Error { call, host: self.domain.host().to_owned(), fault }
     }
 
     /// One request, and the body of its answer if that is the platform's and a success.
-    fn exchange(
-        &self,
-        call: Call,
-        token: Option<&Secret>,
-        body: Option<&[u8]>,
-    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    fn exchange(&self, call: Call, token: Option<&Secret>, body: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>, Fault> {
         let url = self.domain.api(call.path());
         let bearer = token.map(|token| Zeroizing::new(format!("Bearer {}", token.expose())));
-        let authorization = bearer
-            .as_ref()
-            .map(|value| ("authorization", value.as_str()));
+        let authorization = bearer.as_ref().map(|value| ("authorization", value.as_str()));
         let response = match body {
             Some(body) => {
-                let mut request = self
-                    .agent
-                    .post(url)
-                    .header("content-type", "application/json");
+                let mut request = self.agent.post(url).header("content-type", "application/json");
                 if let Some((name, value)) = authorization {
                     request = request.header(name, value);
                 }
@@ -210,35 +172,22 @@ impl Client {
         };
         let (head, mut body) = response.into_parts();
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-        if let Some(date) = header("date")
-            .and_then(parse_http_date)
-            .filter(|_| self.domain.is_https())
-        {
+        if let Some(date) = header("date").and_then(parse_http_date).filter(|_| self.domain.is_https()) {
             self.clock.learn(date);
         }
         let status = head.status.as_u16();
         if (300..400).contains(&status) {
             let target = quoted(header("location").unwrap_or("nowhere"));
-            return Err(Fault::NotTheApi(format!(
-                "a redirect ({status}) to {target}"
-            )));
+            return Err(Fault::NotTheApi(format!("a redirect ({status}) to {target}")));
         }
-        let is_page = header("content-type")
-            .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
-        let retry_after =
-            header("retry-after").and_then(|value| retry_after(value, self.clock.unix()));
+        let is_page = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+        let retry_after = header("retry-after").and_then(|value| retry_after(value, self.clock.unix()));
         let length = body.content_length();
         if length.is_some_and(|length| length > API_BODY_BYTES as u64) {
             return Err(Fault::TooLarge);
         }
-        let mut bytes = Zeroizing::new(Vec::with_capacity(
-            length.map_or(API_INPUT, |length| length as usize),
-        ));
-        body.with_config()
-            .limit(API_BODY_BYTES as u64)
-            .reader()
-            .read_to_end(&mut bytes)
-            .map_err(ureq::Error::from)?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length.map_or(API_INPUT, |length| length as usize)));
+        body.with_config().limit(API_BODY_BYTES as u64).reader().read_to_end(&mut bytes).map_err(ureq::Error::from)?;
         // 511 is what RFC 6585 gives captive portals. Web pages with 429 and 5xx come from the platform's own front.
         let is_page = is_page || bytes.trim_ascii_start().starts_with(b"<");
         if status == 511 || (is_page && status != 429 && status < 500) {
@@ -248,11 +197,6 @@ impl Client {
             return Ok(bytes);
         }
         let error = WireError::parse(&bytes).unwrap_or_default();
-        Err(Fault::Status {
-            status,
-            message: quoted(error.message()),
-            retry_after,
-            no_route: error.is_missing_route(),
-        })
+        Err(Fault::Status { status, message: quoted(error.message()), retry_after, no_route: error.is_missing_route() })
     }
 }

@@ -27,24 +27,14 @@ impl Client {
         struct Body<'a> {
             token: &'a Secret,
         }
-        self.post(
-            Call::Enroll,
-            None,
-            &Body {
-                token: enrollment_token,
-            },
-        )
+        self.post(Call::Enroll, None, &Body { token: enrollment_token })
     }
 
     /// Fetches certificates with a gateway access token.
     ///
     /// # Errors
     /// As all calls.
-    pub fn connect(
-        &self,
-        access_token: &Secret,
-        relay_name: Option<&str>,
-    ) -> Result<Bundle, Error> {
+    pub fn connect(&self, access_token: &Secret, relay_name: Option<&str>) -> Result<Bundle, Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Body<'a> {
@@ -58,12 +48,7 @@ impl Client {
     ///
     /// # Errors
     /// As all calls.
-    pub fn register(
-        &self,
-        identity_token: &Secret,
-        name: &str,
-        relay_name: Option<&str>,
-    ) -> Result<Bundle, Error> {
+    pub fn register(&self, identity_token: &Secret, name: &str, relay_name: Option<&str>) -> Result<Bundle, Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Body<'a> {
@@ -71,11 +56,7 @@ impl Client {
             relay_name: Option<&'a str>,
             name: &'a str,
         }
-        self.post(
-            Call::Register,
-            Some(identity_token),
-            &Body { relay_name, name },
-        )
+        self.post(Call::Register, Some(identity_token), &Body { relay_name, name })
     }
 
     /// Tells the platform that the gateway lives. The platform dials back through the relay while this call runs, so
@@ -90,13 +71,7 @@ impl Client {
         struct Body {
             capabilities: Nothing,
         }
-        self.post(
-            Call::Heartbeat,
-            Some(token),
-            &Body {
-                capabilities: Nothing {},
-            },
-        )
+        self.post(Call::Heartbeat, Some(token), &Body { capabilities: Nothing {} })
     }
 
     /// The relays to choose from; those that are malformed are left out.
@@ -111,37 +86,21 @@ impl Client {
     ///
     /// # Errors
     /// As all calls.
-    pub fn universal_auth_login(
-        &self,
-        client_id: &str,
-        client_secret: &Secret,
-    ) -> Result<AccessToken, Error> {
+    pub fn universal_auth_login(&self, client_id: &str, client_secret: &Secret) -> Result<AccessToken, Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Body<'a> {
             client_id: &'a str,
             client_secret: &'a Secret,
         }
-        self.post(
-            Call::UniversalAuth,
-            None,
-            &Body {
-                client_id,
-                client_secret,
-            },
-        )
+        self.post(Call::UniversalAuth, None, &Body { client_id, client_secret })
     }
 
     /// Logs a machine identity in with a token of somebody whom the platform trusts.
     ///
     /// # Errors
     /// As all calls.
-    pub fn jwt_login(
-        &self,
-        method: JwtMethod,
-        identity_id: &str,
-        jwt: &Secret,
-    ) -> Result<AccessToken, Error> {
+    pub fn jwt_login(&self, method: JwtMethod, identity_id: &str, jwt: &Secret) -> Result<AccessToken, Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Body<'a> {
@@ -166,12 +125,6 @@ impl Client {
         struct Body<'a> {
             access_token: &'a Secret,
         }
-        self.post(
-            Call::Renew,
-            None,
-            &Body {
-                access_token: token,
-            },
-        )
+        self.post(Call::Renew, None, &Body { access_token: token })
     }
 }

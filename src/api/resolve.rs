@@ -31,17 +31,9 @@ impl std::error::Error for LookupFailed {}
 pub(super) struct ThreadResolver;
 
 impl Resolver for ThreadResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+    fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let port = uri.port_u16().unwrap_or(match uri.scheme_str() {
             Some("https") => 443,
             Some(scheme) if scheme.starts_with("socks") => 1080,
@@ -58,23 +50,12 @@ impl Resolver for ThreadResolver {
             // The receiver is gone when the deadline has passed: then nobody wants the answer.
             let _ = sender.send(question.to_socket_addrs());
         };
-        thread::Builder::new()
-            .name("dns".to_owned())
-            .stack_size(RESOLVER_STACK)
-            .spawn(lookup)?;
+        thread::Builder::new().name("dns".to_owned()).stack_size(RESOLVER_STACK).spawn(lookup)?;
         let answer = match receiver.recv_timeout(*timeout.after) {
-            Ok(answer) => {
-                answer.map_err(|error| ureq::Error::Other(Box::new(LookupFailed(error))))?
-            }
+            Ok(answer) => answer.map_err(|error| ureq::Error::Other(Box::new(LookupFailed(error))))?,
             Err(_) => return Err(ureq::Error::Timeout(ureq::Timeout::Resolve)),
         };
-        answer
-            .take(API_ADDRESSES)
-            .for_each(|address| addresses.push(address));
-        if addresses.is_empty() {
-            Err(ureq::Error::HostNotFound)
-        } else {
-            Ok(addresses)
-        }
+        answer.take(API_ADDRESSES).for_each(|address| addresses.push(address));
+        if addresses.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(addresses) }
     }
 }

@@ -83,31 +83,16 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
     };
     let official = word == "start";
     if let Some(name) = words.next_if(|_| official) {
-        flags.push(Entry::new(
-            setting(Id::GatewayName),
-            "start NAME",
-            false,
-            name,
-            Origin::Flag,
-        ));
+        flags.push(Entry::new(setting(Id::GatewayName), "start NAME", false, name, Origin::Flag));
     }
     if words.next().is_some() {
         // Not shown: it may be a token that lost its flag.
-        return Err(ConfigError::usage(format!(
-            "`{word}` is followed by a word too many; settings are --flag=value"
-        )));
+        return Err(ConfigError::usage(format!("`{word}` is followed by a word too many; settings are --flag=value")));
     }
-    Ok(Parsed::Work(Args {
-        command: *command,
-        official,
-        flags,
-    }))
+    Ok(Parsed::Work(Args { command: *command, official, flags }))
 }
 
-fn read_flag(
-    argument: &str,
-    next: impl FnOnce() -> Option<Result<String, ConfigError>>,
-) -> Result<Entry, ConfigError> {
+fn read_flag(argument: &str, next: impl FnOnce() -> Option<Result<String, ConfigError>>) -> Result<Entry, ConfigError> {
     let (written, value) = match argument.split_once('=') {
         Some((written, value)) => (written, Some(value)),
         None => (argument, None),
@@ -117,10 +102,7 @@ fn read_flag(
     let value = match value {
         Some(value) => value.to_owned(),
         None => next().ok_or_else(|| {
-            ConfigError::usage(format!(
-                "{written} needs a value; example: {written}={}",
-                setting.example
-            ))
+            ConfigError::usage(format!("{written} needs a value; example: {written}={}", setting.example))
         })??,
     };
     Ok(Entry::new(setting, written, is_file, value, Origin::Flag))
@@ -136,15 +118,9 @@ fn find(name: &str) -> Option<(&'static Setting, bool)> {
 }
 
 fn unknown_flag(written: &str, name: &str) -> ConfigError {
-    ConfigError::usage(format!(
-        "there is no flag {}{}",
-        Escaped::new(written, 60),
-        hint_for_flag(name)
-    ))
+    ConfigError::usage(format!("there is no flag {}{}", Escaped::new(written, 60), hint_for_flag(name)))
 }
 
 fn text(argument: OsString) -> Result<String, ConfigError> {
-    argument
-        .into_string()
-        .map_err(|_| ConfigError::usage("an argument is not UTF-8"))
+    argument.into_string().map_err(|_| ConfigError::usage("an argument is not UTF-8"))
 }

@@ -91,32 +91,19 @@ pub(super) fn choose(
         }
         (None, Some(method)) => identity(method, values, files, warnings)?,
         // `enroll` without a method can only mean the one-time token.
-        (None, None)
-            if command != Command::Enroll && prefers(values, Id::Token, Id::AccessToken)? =>
-        {
+        (None, None) if command != Command::Enroll && prefers(values, Id::Token, Id::AccessToken)? => {
             identity_token(values, files, warnings)?
         }
         _ => enrollment(values, files, warnings)?,
     };
     if matches!(auth, Auth::Identity(_)) && values.get(Id::GatewayName).is_none() {
-        return Err(missing(
-            Id::GatewayName,
-            "a machine identity registers the gateway by its name",
-        ));
+        return Err(missing(Id::GatewayName, "a machine identity registers the gateway by its name"));
     }
     if command == Command::Enroll && auth == Auth::Stored {
         return Err(missing(Id::Token, "enroll needs a token from the platform"));
     }
-    for entry in CREDENTIALS
-        .iter()
-        .filter(|id| !used.contains(id))
-        .filter_map(|id| values.get(*id))
-    {
-        warnings.push(format!(
-            "{} has no effect: {}",
-            entry.label(),
-            purpose(&auth)
-        ));
+    for entry in CREDENTIALS.iter().filter(|id| !used.contains(id)).filter_map(|id| values.get(*id)) {
+        warnings.push(format!("{} has no effect: {}", entry.label(), purpose(&auth)));
     }
     Ok(auth)
 }
@@ -125,11 +112,7 @@ pub(super) fn choose(
 type Choice = (Auth, &'static [Id]);
 
 /// The platform's gateway tokens: one-time, lasting, or none.
-fn enrollment(
-    values: &Values,
-    files: &dyn Files,
-    warnings: &mut Vec<String>,
-) -> Result<Choice, ConfigError> {
+fn enrollment(values: &Values, files: &dyn Files, warnings: &mut Vec<String>) -> Result<Choice, ConfigError> {
     const USED: &[Id] = &[Id::Token, Id::AccessToken, Id::EnrollmentToken];
     let given = values.secret(Id::Token, files, warnings)?;
     let access = values.secret(Id::AccessToken, files, warnings)?;
@@ -157,11 +140,7 @@ fn enrollment(
     Ok((auth, USED))
 }
 
-fn identity_token(
-    values: &Values,
-    files: &dyn Files,
-    warnings: &mut Vec<String>,
-) -> Result<Choice, ConfigError> {
+fn identity_token(values: &Values, files: &dyn Files, warnings: &mut Vec<String>) -> Result<Choice, ConfigError> {
     let Some((token, _)) = values.secret(Id::Token, files, warnings)? else {
         return Ok((Auth::Stored, &[]));
     };
@@ -182,42 +161,24 @@ fn identity(
     warnings: &mut Vec<String>,
 ) -> Result<Choice, ConfigError> {
     let why = format!("{} is {}", method.label(), method.value.as_str());
-    let text = |id| {
-        values
-            .text(id)
-            .map(str::to_owned)
-            .ok_or_else(|| missing(id, &why))
-    };
+    let text = |id| values.text(id).map(str::to_owned).ok_or_else(|| missing(id, &why));
     let (identity, used): (_, &[Id]) = match method.value.as_str() {
         "universal-auth" => {
             let client_id = text(Id::ClientId)?;
-            let (client_secret, _) = values
-                .secret(Id::ClientSecret, files, warnings)?
-                .ok_or_else(|| missing(Id::ClientSecret, &why))?;
-            (
-                Identity::Universal {
-                    client_id,
-                    client_secret,
-                },
-                &[Id::ClientId, Id::ClientSecret],
-            )
+            let (client_secret, _) =
+                values.secret(Id::ClientSecret, files, warnings)?.ok_or_else(|| missing(Id::ClientSecret, &why))?;
+            (Identity::Universal { client_id, client_secret }, &[Id::ClientId, Id::ClientSecret])
         }
         "kubernetes" => {
             let path = values.path(Id::ServiceAccountTokenPath);
             // Mounted by Kubernetes and changed every hour: it is looked at when it is needed.
-            let jwt =
-                SecretSource::File(path.unwrap_or_else(|| PathBuf::from(SERVICE_ACCOUNT_TOKEN)));
+            let jwt = SecretSource::File(path.unwrap_or_else(|| PathBuf::from(SERVICE_ACCOUNT_TOKEN)));
             let identity_id = text(Id::IdentityId)?;
-            (
-                Identity::Kubernetes { identity_id, jwt },
-                &[Id::IdentityId, Id::ServiceAccountTokenPath],
-            )
+            (Identity::Kubernetes { identity_id, jwt }, &[Id::IdentityId, Id::ServiceAccountTokenPath])
         }
         kind @ ("oidc-auth" | "jwt-auth") => {
             let identity_id = text(Id::IdentityId)?;
-            let (_, jwt) = values
-                .secret(Id::Jwt, files, warnings)?
-                .ok_or_else(|| missing(Id::Jwt, &why))?;
+            let (_, jwt) = values.secret(Id::Jwt, files, warnings)?.ok_or_else(|| missing(Id::Jwt, &why))?;
             let identity = if kind == "jwt-auth" {
                 Identity::Jwt { identity_id, jwt }
             } else {
@@ -256,20 +217,12 @@ fn purpose(auth: &Auth) -> &'static str {
 }
 
 fn contradiction(a: &Entry, b: &Entry) -> ConfigError {
-    ConfigError::config(format!(
-        "{} and {} contradict each other; keep one",
-        a.label(),
-        b.label()
-    ))
+    ConfigError::config(format!("{} and {} contradict each other; keep one", a.label(), b.label()))
 }
 
 fn missing(id: Id, why: &str) -> ConfigError {
     let setting = setting(id);
-    ConfigError::config(format!(
-        "{} is missing: {why}; example: {}",
-        setting.key,
-        example(setting)
-    ))
+    ConfigError::config(format!("{} is missing: {why}; example: {}", setting.key, example(setting)))
 }
 
 fn unsupported(entry: &Entry, instead: &str) -> ConfigError {

@@ -32,24 +32,17 @@ impl<'a> Environment<'a> {
     pub(super) fn entries(&self, warnings: &mut Vec<String>) -> Result<Vec<Entry>, ConfigError> {
         let mut entries = Vec::new();
         for (key, value) in self.variables {
-            let Some(key) = key
-                .to_str()
-                .filter(|key| key.starts_with("EDGE_GATEWAY_") || key.starts_with("INFISICAL_"))
+            let Some(key) =
+                key.to_str().filter(|key| key.starts_with("EDGE_GATEWAY_") || key.starts_with("INFISICAL_"))
             else {
                 continue;
             };
             match find(key) {
                 Some((setting, is_file)) => {
-                    let value = value.to_str().ok_or_else(|| {
-                        ConfigError::config(format!("{key} (environment) is not UTF-8"))
-                    })?;
-                    entries.push(Entry::new(
-                        setting,
-                        key,
-                        is_file,
-                        value.to_owned(),
-                        Origin::Environment,
-                    ));
+                    let value = value
+                        .to_str()
+                        .ok_or_else(|| ConfigError::config(format!("{key} (environment) is not UTF-8")))?;
+                    entries.push(Entry::new(setting, key, is_file, value.to_owned(), Origin::Environment));
                 }
                 None if key.starts_with("EDGE_GATEWAY_") && !is_service_link(key) => {
                     return Err(ConfigError::config(format!(
@@ -71,16 +64,10 @@ impl<'a> Environment<'a> {
 
     /// Where the state is, unless configured: systemd's `StateDirectory=`, or by the user.
     pub(super) fn state_dir(&self, is_root: bool) -> Result<PathBuf, ConfigError> {
-        let absolute = |name: &str| {
-            self.get(name)
-                .map(Path::new)
-                .filter(|path| path.is_absolute())
-        };
+        let absolute = |name: &str| self.get(name).map(Path::new).filter(|path| path.is_absolute());
         // systemd joins several with colons; the first is the unit's main one.
-        if let Some(directory) = self
-            .get("STATE_DIRECTORY")
-            .and_then(|list| list.split(':').next())
-            .filter(|path| path.starts_with('/'))
+        if let Some(directory) =
+            self.get("STATE_DIRECTORY").and_then(|list| list.split(':').next()).filter(|path| path.starts_with('/'))
         {
             return Ok(PathBuf::from(directory));
         }
@@ -88,9 +75,8 @@ impl<'a> Environment<'a> {
             return Ok(PathBuf::from("/var/lib/edge-gateway"));
         }
         // XDG Base Directory Specification: relative paths are ignored.
-        let state_home = absolute("XDG_STATE_HOME")
-            .map(Path::to_owned)
-            .or_else(|| Some(absolute("HOME")?.join(".local/state")));
+        let state_home =
+            absolute("XDG_STATE_HOME").map(Path::to_owned).or_else(|| Some(absolute("HOME")?.join(".local/state")));
         state_home.map(|home| home.join("edge-gateway")).ok_or_else(|| {
             ConfigError::config("EDGE_GATEWAY_STATE_DIR is missing, and neither XDG_STATE_HOME nor HOME says where this user keeps state; example: EDGE_GATEWAY_STATE_DIR=/data/edge-gateway")
         })
@@ -99,20 +85,13 @@ impl<'a> Environment<'a> {
 
 /// What Kubernetes puts into each pod's environment for a Service that is called `edge-gateway`.
 fn is_service_link(key: &str) -> bool {
-    key.strip_prefix("EDGE_GATEWAY_").is_some_and(|rest| {
-        rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_")
-    })
+    key.strip_prefix("EDGE_GATEWAY_")
+        .is_some_and(|rest| rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_"))
 }
 
 /// Secrets that systemd passes: `$CREDENTIALS_DIRECTORY/infisical_token` for INFISICAL_TOKEN.
-pub(super) fn credentials(
-    environment: &Environment,
-    files: &dyn Files,
-) -> Result<Vec<Entry>, ConfigError> {
-    let Some(directory) = environment
-        .get("CREDENTIALS_DIRECTORY")
-        .map(Path::new)
-        .filter(|path| path.is_absolute())
+pub(super) fn credentials(environment: &Environment, files: &dyn Files) -> Result<Vec<Entry>, ConfigError> {
+    let Some(directory) = environment.get("CREDENTIALS_DIRECTORY").map(Path::new).filter(|path| path.is_absolute())
     else {
         return Ok(Vec::new());
     };

@@ -15,26 +15,17 @@ pub struct ConfigError {
 impl ConfigError {
     /// A setting is missing, unknown, malformed or in conflict.
     pub(super) fn config(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            exit: Exit::Config,
-        }
+        Self { message: message.into(), exit: Exit::Config }
     }
 
     /// The command line is at fault.
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            exit: Exit::Usage,
-        }
+        Self { message: message.into(), exit: Exit::Usage }
     }
 
     /// A named file cannot be read.
     pub(super) fn no_input(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            exit: Exit::NoInput,
-        }
+        Self { message: message.into(), exit: Exit::NoInput }
     }
 
     /// The code to end with.
@@ -53,67 +44,40 @@ impl std::error::Error for ConfigError {}
 
 /// `KEY=example`, or for a secret `KEY_FILE=path`: a secret is better not spelled out.
 pub(super) fn example(setting: &Setting) -> String {
-    format!(
-        "{}{}={}",
-        setting.key,
-        if setting.is_secret() { "_FILE" } else { "" },
-        setting.example
-    )
+    format!("{}{}={}", setting.key, if setting.is_secret() { "_FILE" } else { "" }, setting.example)
 }
 
 /// `; did you mean X? Example: X=...` for the known key nearest to an unknown one; without a near one, where to look.
 pub(super) fn hint_for_key(unknown: &str) -> String {
-    let keys = TABLE.iter().flat_map(|setting| {
-        setting
-            .older
-            .iter()
-            .chain([&setting.key])
-            .map(move |key| (*key, setting))
-    });
+    let keys =
+        TABLE.iter().flat_map(|setting| setting.older.iter().chain([&setting.key]).map(move |key| (*key, setting)));
     match nearest(unknown.strip_suffix("_FILE").unwrap_or(unknown), keys) {
         Some((key, setting)) => format!("; did you mean {key}? Example: {}", example(setting)),
-        None => {
-            "; `edge-gateway --help` lists all. Example: INFISICAL_DOMAIN=https://eu.infisical.com"
-                .to_owned()
-        }
+        None => "; `edge-gateway --help` lists all. Example: INFISICAL_DOMAIN=https://eu.infisical.com".to_owned(),
     }
 }
 
 /// The same for a flag, without its `--`.
 pub(super) fn hint_for_flag(unknown: &str) -> String {
-    let flags = TABLE
-        .iter()
-        .flat_map(|setting| setting.flags.iter().map(move |flag| (*flag, setting)));
+    let flags = TABLE.iter().flat_map(|setting| setting.flags.iter().map(move |flag| (*flag, setting)));
     match nearest(unknown, flags) {
-        Some((flag, setting)) if setting.is_secret() => format!(
-            "; did you mean --{flag}-file? Example: --{flag}-file={}",
-            setting.example
-        ),
-        Some((flag, setting)) => format!(
-            "; did you mean --{flag}? Example: --{flag}={}",
-            setting.example
-        ),
-        None => "; `edge-gateway --help` lists all. Example: --domain=https://eu.infisical.com"
-            .to_owned(),
+        Some((flag, setting)) if setting.is_secret() => {
+            format!("; did you mean --{flag}-file? Example: --{flag}-file={}", setting.example)
+        }
+        Some((flag, setting)) => format!("; did you mean --{flag}? Example: --{flag}={}", setting.example),
+        None => "; `edge-gateway --help` lists all. Example: --domain=https://eu.infisical.com".to_owned(),
     }
 }
 
 /// Whether an unknown key is so near a known one that it can only be a slip.
 pub(super) fn is_slip(unknown: &str) -> bool {
-    TABLE
-        .iter()
-        .flat_map(|setting| setting.older.iter().chain([&setting.key]))
-        .any(|key| distance(unknown, key) <= 2)
+    TABLE.iter().flat_map(|setting| setting.older.iter().chain([&setting.key])).any(|key| distance(unknown, key) <= 2)
 }
 
-fn nearest<'a, T>(
-    unknown: &str,
-    known: impl Iterator<Item = (&'a str, T)>,
-) -> Option<(&'a str, T)> {
+fn nearest<'a, T>(unknown: &str, known: impl Iterator<Item = (&'a str, T)>) -> Option<(&'a str, T)> {
     let limit = (unknown.len() / 3).max(2);
-    let best = known
-        .map(|(name, value)| (distance(unknown, name), name, value))
-        .min_by_key(|(distance, ..)| *distance)?;
+    let best =
+        known.map(|(name, value)| (distance(unknown, name), name, value)).min_by_key(|(distance, ..)| *distance)?;
     (best.0 <= limit).then_some((best.1, best.2))
 }
 
@@ -138,13 +102,9 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, expected) in [
-            ("", "", 0),
-            ("abc", "", 3),
-            ("domain", "DOMAIN", 0),
-            ("kitten", "sitting", 3),
-            ("ab", "ba", 2),
-        ] {
+        for (a, b, expected) in
+            [("", "", 0), ("abc", "", 3), ("domain", "DOMAIN", 0), ("kitten", "sitting", 3), ("ab", "ba", 2)]
+        {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }
     }

@@ -37,8 +37,7 @@ impl Files for OsFiles {
         let mode = file.metadata()?.permissions().mode() & 0o7777;
         // All at once, so that no abandoned smaller buffer keeps a part of a secret.
         let mut text = Zeroizing::new(String::with_capacity(CONFIG_FILE_BYTES + 1));
-        file.take(CONFIG_FILE_BYTES as u64 + 1)
-            .read_to_string(&mut text)?;
+        file.take(CONFIG_FILE_BYTES as u64 + 1).read_to_string(&mut text)?;
         if text.len() > CONFIG_FILE_BYTES {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
@@ -53,8 +52,7 @@ mod tests {
     use super::*;
 
     fn temporary(name: &str, bytes: &[u8]) -> PathBuf {
-        let path =
-            std::env::temp_dir().join(format!("edge-gateway-files-{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("edge-gateway-files-{}-{name}", std::process::id()));
         std::fs::write(&path, bytes).unwrap();
         path
     }
@@ -70,21 +68,12 @@ mod tests {
 
     #[test]
     fn too_large_missing_or_binary() {
-        let (large, binary) = (
-            temporary("large", &vec![b'x'; CONFIG_FILE_BYTES + 1]),
-            temporary("binary", b"\xff\xfe"),
-        );
-        let kinds = [&large, &binary, Path::new("/nonexistent/file")]
-            .map(|path| OsFiles.read(path).unwrap_err().kind());
+        let (large, binary) =
+            (temporary("large", &vec![b'x'; CONFIG_FILE_BYTES + 1]), temporary("binary", b"\xff\xfe"));
+        let kinds =
+            [&large, &binary, Path::new("/nonexistent/file")].map(|path| OsFiles.read(path).unwrap_err().kind());
         std::fs::remove_file(&large).unwrap();
         std::fs::remove_file(&binary).unwrap();
-        assert_eq!(
-            kinds,
-            [
-                io::ErrorKind::FileTooLarge,
-                io::ErrorKind::InvalidData,
-                io::ErrorKind::NotFound
-            ]
-        );
+        assert_eq!(kinds, [io::ErrorKind::FileTooLarge, io::ErrorKind::InvalidData, io::ErrorKind::NotFound]);
     }
 }

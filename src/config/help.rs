@@ -22,23 +22,11 @@ pub fn help() -> String {
         env!("CARGO_PKG_VERSION")
     );
     for setting in &TABLE {
-        let flag = setting
-            .flags
-            .first()
-            .map(|flag| format!("--{flag}, "))
-            .unwrap_or_default();
+        let flag = setting.flags.first().map(|flag| format!("--{flag}, ")).unwrap_or_default();
         let file = if setting.is_secret() { "[_FILE]" } else { "" };
-        let default = if setting.default.is_empty() {
-            String::new()
-        } else {
-            format!(" [{}]", setting.default)
-        };
+        let default = if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };
         // A String takes any write.
-        let _ = write!(
-            text,
-            "\n  {flag}{}{file}\n      {}{default}\n",
-            setting.key, setting.help
-        );
+        let _ = write!(text, "\n  {flag}{}{file}\n      {}{default}\n", setting.key, setting.help);
     }
     text
 }

@@ -63,20 +63,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(
-        setting: &'static Setting,
-        name: &str,
-        is_file: bool,
-        value: String,
-        origin: Origin,
-    ) -> Self {
-        Self {
-            setting,
-            name: name.to_owned(),
-            is_file,
-            value: Zeroizing::new(value),
-            origin,
-        }
+    pub(super) fn new(setting: &'static Setting, name: &str, is_file: bool, value: String, origin: Origin) -> Self {
+        Self { setting, name: name.to_owned(), is_file, value: Zeroizing::new(value), origin }
     }
 
     /// `INFISICAL_DOMAIN (environment)`, for messages.

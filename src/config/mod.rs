@@ -124,16 +124,8 @@ pub struct Given {
 impl Given {
     fn new(entry: &Entry) -> Self {
         let hidden = entry.setting.is_secret() && !entry.is_file;
-        let shown = if hidden {
-            "***".to_owned()
-        } else {
-            Escaped::new(&entry.value, 200).to_string()
-        };
-        Self {
-            key: entry.setting.key,
-            shown,
-            origin: entry.origin.clone(),
-        }
+        let shown = if hidden { "***".to_owned() } else { Escaped::new(&entry.value, 200).to_string() };
+        Self { key: entry.setting.key, shown, origin: entry.origin.clone() }
     }
 }
 
@@ -154,9 +146,7 @@ pub fn load(sources: Sources<'_>) -> Result<Request, ConfigError> {
     values.add(args.flags)?;
     values.add(environment.entries(&mut warnings)?)?;
     values.add(credentials(&environment, files)?)?;
-    let name = values
-        .get(Id::GatewayName)
-        .filter(|entry| args.official && check(entry).is_ok());
+    let name = values.get(Id::GatewayName).filter(|entry| args.official && check(entry).is_ok());
     let name = name.map(|entry| entry.value.as_str());
     for (path, must_exist) in setting_files(&values, name, &environment, sources.is_root) {
         if let Some(entries) = read_settings(&path, must_exist, files, &mut warnings)? {
@@ -172,9 +162,7 @@ pub fn load(sources: Sources<'_>) -> Result<Request, ConfigError> {
     let domain = Domain::parse(values.text(Id::Domain).unwrap_or(Domain::DEFAULT))
         .map_err(|problem| ConfigError::config(format!("INFISICAL_DOMAIN {problem}")))?;
     if !domain.is_https() {
-        warnings.push(format!(
-            "{domain} is not https: tokens and keys travel unencrypted"
-        ));
+        warnings.push(format!("{domain} is not https: tokens and keys travel unencrypted"));
     }
     let text = |id| values.text(id).map(str::to_owned);
     Ok(Request::Work(Box::new(Config {
@@ -217,9 +205,7 @@ fn setting_files(
         let folder = if is_root {
             Some(PathBuf::from("/etc/infisical/gateways"))
         } else {
-            environment
-                .get("HOME")
-                .map(|home| Path::new(home).join(".infisical/gateways"))
+            environment.get("HOME").map(|home| Path::new(home).join(".infisical/gateways"))
         };
         paths.extend(folder.map(|folder| (folder.join(format!("{name}.conf")), false)));
     }
@@ -241,10 +227,7 @@ fn read_settings(
         Err(error) => return Err(unreadable("settings", path, &error)),
     };
     let entries = file::parse(path, &content.text)?;
-    if entries
-        .iter()
-        .any(|entry| entry.setting.is_secret() && !entry.is_file)
-    {
+    if entries.iter().any(|entry| entry.setting.is_secret() && !entry.is_file) {
         warnings.extend(mode_warning(path, content.mode));
     }
     Ok(Some(entries))

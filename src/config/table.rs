@@ -87,16 +87,8 @@ pub(super) fn setting(id: Id) -> &'static Setting {
 }
 
 /// What the platform knows to log in with. Those that this build lacks are named so that the refusal can be clear.
-pub(super) const AUTH_METHODS: &[&str] = &[
-    "universal-auth",
-    "kubernetes",
-    "oidc-auth",
-    "jwt-auth",
-    "azure",
-    "gcp-id-token",
-    "gcp-iam",
-    "aws-iam",
-];
+pub(super) const AUTH_METHODS: &[&str] =
+    &["universal-auth", "kubernetes", "oidc-auth", "jwt-auth", "azure", "gcp-id-token", "gcp-iam", "aws-iam"];
 
 /// How the official gateway enrols. This build does `token`.
 pub(super) const ENROLL_METHODS: &[&str] = &["token", "aws", "gcp", "kubernetes"];
@@ -108,8 +100,7 @@ pub(super) const LOG_STYLES: &[&str] = &["auto", "plain", "time", "syslog"];
 pub(super) const DEFAULT_FILE: &str = "/etc/edge-gateway/edge-gateway.conf";
 
 /// Where Kubernetes mounts a pod's token.
-pub(super) const SERVICE_ACCOUNT_TOKEN: &str =
-    "/var/run/secrets/kubernetes.io/serviceaccount/token";
+pub(super) const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// All settings, in the order of [`Id`].
 pub static TABLE: [Setting; 23] = [
@@ -358,19 +349,12 @@ mod tests {
             assert_eq!(setting.id as usize, i, "{}", setting.key);
             for key in setting.older.iter().chain([&setting.key]) {
                 assert!(keys.insert(*key), "{key}");
-                assert!(
-                    key.starts_with("INFISICAL_") || key.starts_with("EDGE_GATEWAY_"),
-                    "{key}"
-                );
+                assert!(key.starts_with("INFISICAL_") || key.starts_with("EDGE_GATEWAY_"), "{key}");
             }
             for flag in setting.flags {
                 assert!(flags.insert(*flag), "{flag}");
             }
-            assert!(
-                !setting.example.is_empty() && !setting.help.is_empty(),
-                "{}",
-                setting.key
-            );
+            assert!(!setting.example.is_empty() && !setting.help.is_empty(), "{}", setting.key);
         }
     }
 }

@@ -43,7 +43,9 @@ pub(super) fn check(entry: &Entry) -> Result<(), ConfigError> {
         match entry.setting.kind {
             Kind::Domain => Domain::parse(value).err().map(str::to_owned),
             Kind::Secret => secret_problem(value),
-            Kind::Name => (!is_name(value)).then(|| "must be 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit".to_owned()),
+            Kind::Name => (!is_name(value)).then(|| {
+                "must be 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit".to_owned()
+            }),
             Kind::Uuid => (!is_uuid(value)).then(|| "must be a UUID".to_owned()),
             Kind::Text => value.chars().any(char::is_control).then(|| "must not hold control characters".to_owned()),
             Kind::Path => path_problem(value),
@@ -52,7 +54,8 @@ pub(super) fn check(entry: &Entry) -> Result<(), ConfigError> {
                 (!fits).then(|| format!("must be a number from {least} to {most}"))
             }
             Kind::Choice(words) => (!words.contains(&value)).then(|| format!("must be one of {}", words.join(", "))),
-            Kind::LogFilter => (!value.split(',').map(str::trim).all(is_log_directive)).then(|| "must be error, warn, info, debug, trace or off, or a list of module=level".to_owned()),
+            Kind::LogFilter => (!value.split(',').map(str::trim).all(is_log_directive))
+                .then(|| "must be error, warn, info, debug, trace or off, or a list of module=level".to_owned()),
         }
     };
     let Some(problem) = problem else {
@@ -63,16 +66,8 @@ pub(super) fn check(entry: &Entry) -> Result<(), ConfigError> {
     } else {
         format!(", not {:?}", Escaped::new(value, 80).to_string())
     };
-    let message = format!(
-        "{} {problem}{shown}; example: {}",
-        entry.label(),
-        example(entry.setting)
-    );
-    Err(if entry.origin == Origin::Flag {
-        ConfigError::usage(message)
-    } else {
-        ConfigError::config(message)
-    })
+    let message = format!("{} {problem}{shown}; example: {}", entry.label(), example(entry.setting));
+    Err(if entry.origin == Origin::Flag { ConfigError::usage(message) } else { ConfigError::config(message) })
 }
 
 fn path_problem(value: &str) -> Option<String> {
@@ -81,8 +76,7 @@ fn path_problem(value: &str) -> Option<String> {
 }
 
 fn secret_problem(value: &str) -> Option<String> {
-    (!is_token(value))
-        .then(|| format!("must be one word of printable ASCII, at most {SECRET_BYTES} bytes"))
+    (!is_token(value)).then(|| format!("must be one word of printable ASCII, at most {SECRET_BYTES} bytes"))
 }
 
 fn is_log_directive(text: &str) -> bool {
@@ -100,20 +94,10 @@ fn is_log_directive(text: &str) -> bool {
 }
 
 /// Reads a file that holds one secret, and says when others can read it too.
-fn read_secret(
-    key: &str,
-    path: &Path,
-    files: &dyn Files,
-) -> Result<(Secret, Option<String>), ConfigError> {
-    let content = files
-        .read(path)
-        .map_err(|error| unreadable(key, path, &error))?;
+fn read_secret(key: &str, path: &Path, files: &dyn Files) -> Result<(Secret, Option<String>), ConfigError> {
+    let content = files.read(path).map_err(|error| unreadable(key, path, &error))?;
     let text = content.text.trim();
-    let problem = if text.is_empty() {
-        Some("is empty".to_owned())
-    } else {
-        secret_problem(text)
-    };
+    let problem = if text.is_empty() { Some("is empty".to_owned()) } else { secret_problem(text) };
     if let Some(problem) = problem {
         return Err(ConfigError::config(format!(
             "{key}: {} {problem}; it must hold the secret and nothing else",
@@ -128,9 +112,9 @@ pub(super) fn unreadable(name: &str, path: &Path, error: &std::io::Error) -> Con
     let path = path.display();
     ConfigError::no_input(match error.kind() {
         std::io::ErrorKind::NotFound => format!("{name}: {path} does not exist"),
-        std::io::ErrorKind::PermissionDenied => format!(
-            "{name}: {path} may not be read by this user; correct its owner or mode (chown, chmod 600)"
-        ),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{name}: {path} may not be read by this user; correct its owner or mode (chown, chmod 600)")
+        }
         std::io::ErrorKind::FileTooLarge => {
             format!("{name}: {path} is larger than {CONFIG_FILE_BYTES} bytes")
         }
@@ -142,7 +126,8 @@ pub(super) fn unreadable(name: &str, path: &Path, error: &std::io::Error) -> Con
 /// A warning about a file with secrets that everybody may read.
 pub(super) fn mode_warning(path: &Path, mode: u32) -> Option<String> {
     let path = path.display();
-    (mode & 0o004 != 0).then(|| format!("{path} holds a secret and every user may read it (mode {mode:04o}); run: chmod 600 {path}"))
+    (mode & 0o004 != 0)
+        .then(|| format!("{path} holds a secret and every user may read it (mode {mode:04o}); run: chmod 600 {path}"))
 }
 
 impl Values {
@@ -153,9 +138,7 @@ impl Values {
 
     /// A number, or what holds without it.
     pub(super) fn number(&self, id: Id, default: u32) -> u32 {
-        self.text(id)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(default)
+        self.text(id).and_then(|text| text.parse().ok()).unwrap_or(default)
     }
 
     /// A path.

@@ -35,18 +35,12 @@ pub(super) struct OsDisk {
 
 impl OsDisk {
     pub(super) fn new(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_owned(),
-            open: None,
-        }
+        Self { folder: folder.to_owned(), open: None }
     }
 
     /// Makes the folder, for its owner alone, unless it is there.
     pub(super) fn make_folder(&self) -> io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)
     }
 
     /// Takes a file's permissions from everybody but its owner. `Some`: they were wider, and this is what they were.
@@ -60,9 +54,7 @@ impl OsDisk {
     }
 
     fn open(&mut self) -> io::Result<&mut File> {
-        self.open
-            .as_mut()
-            .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+        self.open.as_mut().ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 }
 
@@ -80,11 +72,7 @@ impl Disk for OsDisk {
     }
 
     fn create(&mut self, name: &str) -> io::Result<()> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(self.folder.join(name))?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.folder.join(name))?;
         self.open = Some(file);
         Ok(())
     }

@@ -46,10 +46,7 @@ impl fmt::Display for Damage {
             Damage::Truncated => f.write_str("is cut short"),
             Damage::Corrupt => f.write_str("is damaged"),
             Damage::Foreign => f.write_str("is not a state file"),
-            Damage::Newer(version) => write!(
-                f,
-                "is of version {version}, and this program knows up to {VERSION}"
-            ),
+            Damage::Newer(version) => write!(f, "is of version {version}, and this program knows up to {VERSION}"),
             Damage::Denied => f.write_str("may not be read by this user"),
             Damage::Unreadable(error) => write!(f, "cannot be read: {error}"),
         }
@@ -65,8 +62,7 @@ pub(super) struct Encoded {
 
 /// Encodes a record. `None` when it is larger than [`STATE_BYTES`].
 pub(super) fn encode(record: &Record) -> Option<Encoded> {
-    let size =
-        |result: postcard::Result<usize>| result.ok().filter(|size| *size <= STATE_BYTES - HEAD);
+    let size = |result: postcard::Result<usize>| result.ok().filter(|size| *size <= STATE_BYTES - HEAD);
     let length = size(postcard::experimental::serialized_size(record))?;
     let passing = size(postcard::experimental::serialized_size(&record.passing))?;
     // At once and in full, so that no abandoned smaller buffer keeps a part of a key.
@@ -91,9 +87,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, Damage> {
     if bytes.len() > STATE_BYTES || !MAGIC.starts_with(magic) {
         return Err(Damage::Foreign);
     }
-    let Some((&[_, _, _, _, v0, v1, l0, l1, l2, l3, c0, c1, c2, c3], body)) =
-        bytes.split_first_chunk::<HEAD>()
-    else {
+    let Some((&[_, _, _, _, v0, v1, l0, l1, l2, l3, c0, c1, c2, c3], body)) = bytes.split_first_chunk::<HEAD>() else {
         return Err(Damage::Truncated);
     };
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
@@ -117,13 +111,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, Damage> {
 /// CRC-32 as in zip and Ethernet. Bit by bit: a table would be 1 KiB for a few writes a day.
 fn crc32<'a>(bytes: impl Iterator<Item = &'a u8>) -> u32 {
     !bytes.fold(!0, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
-            if sum & 1 == 1 {
-                sum >> 1 ^ 0xedb8_8320
-            } else {
-                sum >> 1
-            }
-        })
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 })
     })
 }
 
@@ -133,12 +121,8 @@ pub(super) mod tests {
 
     /// A body in an envelope that says the truth about it.
     pub(in crate::state) fn envelope(body: &[u8]) -> Vec<u8> {
-        let mut bytes = [
-            &MAGIC[..],
-            &VERSION.to_le_bytes(),
-            &u32::try_from(body.len()).unwrap().to_le_bytes(),
-        ]
-        .concat();
+        let mut bytes =
+            [&MAGIC[..], &VERSION.to_le_bytes(), &u32::try_from(body.len()).unwrap().to_le_bytes()].concat();
         let sum = crc32(bytes.iter().chain(body));
         bytes.extend(sum.to_le_bytes());
         [&bytes, body].concat()
@@ -152,10 +136,7 @@ pub(super) mod tests {
     /// The format is a promise: a state written by one release is read by the next.
     #[test]
     fn literal_bytes_of_version_1() {
-        let record = Record {
-            gateway_id: Some("ab".to_owned()),
-            ..Record::default()
-        };
+        let record = Record { gateway_id: Some("ab".to_owned()), ..Record::default() };
         let encoded = encode(&record).unwrap();
         let body = [0, 0, 1, 2, b'a', b'b', 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(&encoded.bytes[..10], b"EGWS\x01\x00\x0e\x00\x00\x00");
@@ -190,10 +171,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_passes_is_no_change() {
-        let mut record = Record {
-            gateway_id: Some("ab".to_owned()),
-            ..Record::default()
-        };
+        let mut record = Record { gateway_id: Some("ab".to_owned()), ..Record::default() };
         let before = encode(&record).unwrap();
         record.passing.last_good_time = u64::MAX;
         record.passing.api_failures = 1;
@@ -206,10 +184,7 @@ pub(super) mod tests {
 
     #[test]
     fn too_large_a_record_is_not_written() {
-        let record = Record {
-            gateway_id: Some("x".repeat(STATE_BYTES)),
-            ..Record::default()
-        };
+        let record = Record { gateway_id: Some("x".repeat(STATE_BYTES)), ..Record::default() };
         assert!(encode(&record).is_none());
     }
 }

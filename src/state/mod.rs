@@ -53,9 +53,7 @@ impl Found {
         let (damage, kept) = self.set_aside.as_ref()?;
         let file = folder.join(STATE);
         let kept = match (damage, kept) {
-            (Damage::Denied, _) => {
-                "give it to this user (chown): until then nothing is saved".to_owned()
-            }
+            (Damage::Denied, _) => "give it to this user (chown): until then nothing is saved".to_owned(),
             (_, Some(name)) => format!("kept as {name}"),
             (_, None) => "and cannot be moved out of the way".to_owned(),
         };
@@ -128,33 +126,30 @@ pub fn open(folder: &Path) -> Result<Opened, InUse> {
     let disk = OsDisk::new(folder);
     let path = folder.display();
     if let Err(error) = disk.make_folder() {
-        warnings.push(format!("the state folder {path} cannot be made: {error}; the enrolment will not survive a restart"));
+        warnings
+            .push(format!("the state folder {path} cannot be made: {error}; the enrolment will not survive a restart"));
     }
     let lock = match lock(folder) {
         Ok(lock) => Some(lock),
         Err(TryLockError::WouldBlock) => {
-            return Err(InUse {
-                folder: folder.to_owned(),
-            });
+            return Err(InUse { folder: folder.to_owned() });
         }
         Err(TryLockError::Error(error)) => {
             if error.kind() != io::ErrorKind::NotFound {
-                warnings.push(format!("the state folder {path} cannot be locked: {error}; a second agent would not be noticed"));
+                warnings.push(format!(
+                    "the state folder {path} cannot be locked: {error}; a second agent would not be noticed"
+                ));
             }
             None
         }
     };
     // An error here means that the file is not there, or not ours to change: reading it will tell.
     if let Ok(Some(mode)) = disk.tighten(STATE) {
-        warnings.push(format!("{path}/{STATE} holds keys and others could read it (mode {mode:04o}); corrected to 0600"));
+        warnings
+            .push(format!("{path}/{STATE} holds keys and others could read it (mode {mode:04o}); corrected to 0600"));
     }
     let (store, record, found) = Store::load(Box::new(disk), folder, lock);
-    Ok(Opened {
-        store,
-        record,
-        found,
-        warnings,
-    })
+    Ok(Opened { store, record, found, warnings })
 }
 
 /// Reads the state without changing, moving or locking anything: for `status`, while an agent runs. `None`: there is none.
@@ -212,14 +207,7 @@ impl fmt::Debug for Store {
 impl Store {
     fn load(disk: Box<dyn Disk>, folder: &Path, lock: Option<File>) -> (Self, Record, Found) {
         let folder = folder.to_owned();
-        let mut store = Self {
-            disk,
-            folder,
-            saved: None,
-            blocked: None,
-            unsettled: false,
-            _lock: lock,
-        };
+        let mut store = Self { disk, folder, saved: None, blocked: None, unsettled: false, _lock: lock };
         let (state, new) = (read(&*store.disk, STATE), read(&*store.disk, NEW));
         let mut set_aside = None;
         if let Err(damage) = &state {
@@ -267,17 +255,13 @@ impl Store {
         if !all && self.saved == Some(encoded.lasting) {
             return Ok(false);
         }
-        self.replace(&encoded.bytes)
-            .map_err(|error| self.error(error.to_string()))?;
+        self.replace(&encoded.bytes).map_err(|error| self.error(error.to_string()))?;
         self.saved = Some(encoded.lasting);
         Ok(true)
     }
 
     fn error(&self, what: String) -> SaveError {
-        SaveError {
-            folder: self.folder.clone(),
-            what,
-        }
+        SaveError { folder: self.folder.clone(), what }
     }
 
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -291,11 +275,7 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let written = self
-            .disk
-            .create(NEW)
-            .and_then(|()| self.disk.write(bytes))
-            .and_then(|()| self.disk.sync());
+        let written = self.disk.create(NEW).and_then(|()| self.disk.write(bytes)).and_then(|()| self.disk.sync());
         if written.is_err() {
             // Room for others on a full medium. The next start ignores half a file, should this fail too.
             let _ = self.disk.remove(NEW);
@@ -316,19 +296,14 @@ impl Store {
     fn set_aside(&mut self) -> io::Result<String> {
         let name = match self.blocked {
             Some(Damage::Denied) => {
-                return Err(io::Error::other(format!(
-                    "{STATE} belongs to another user and is not overwritten"
-                )));
+                return Err(io::Error::other(format!("{STATE} belongs to another user and is not overwritten")));
             }
             Some(Damage::Newer(version)) => format!("{STATE}.v{version}"),
             // The first ones are kept for good: they are the likeliest to hold a token. The last is replaced.
             _ => {
                 let names = (0..STATE_KEPT).map(|n| format!("{STATE}.bad-{n}"));
                 let last = format!("{STATE}.bad-{}", STATE_KEPT - 1);
-                names
-                    .into_iter()
-                    .find(|name| !self.disk.exists(name))
-                    .unwrap_or(last)
+                names.into_iter().find(|name| !self.disk.exists(name)).unwrap_or(last)
             }
         };
         self.disk.rename(STATE, &name)?;

@@ -234,10 +234,11 @@ impl<'a> Supervisor<'a> {
 
     /// What tunnels are served by, from the settings.
     fn context(&self) -> Result<Context, Exit> {
-        let policy = TargetPolicy::parse(self.config.allow.as_deref(), self.config.deny.as_deref()).map_err(|error| {
-            log::error!("{error}");
-            Exit::Config
-        })?;
+        let policy =
+            TargetPolicy::parse(self.config.allow.as_deref(), self.config.deny.as_deref()).map_err(|error| {
+                log::error!("{error}");
+                Exit::Config
+            })?;
         Ok(Context {
             gateway_name: self.config.gateway_name.clone().unwrap_or_default(),
             policy,
@@ -251,7 +252,10 @@ impl<'a> Supervisor<'a> {
         let Some(bundle) = stored else { return };
         match Identity::new(&bundle, &self.config, &self.clock) {
             Ok(identity) if identity.until > self.clock.unix() => {
-                log::info!("certificates from the state file are valid for {} s more", identity.until - self.clock.unix());
+                log::info!(
+                    "certificates from the state file are valid for {} s more",
+                    identity.until - self.clock.unix()
+                );
                 self.adopt(identity, false);
             }
             Ok(_) => log::info!("the certificates in the state file have expired"),
@@ -273,7 +277,8 @@ impl<'a> Supervisor<'a> {
                 self.serving = Some(Arc::new(Serving::new(Acceptor::new(&identity.tls), context)));
             }
         }
-        let host = self.current.as_ref().map(|current| &current.host).or(self.identity.as_ref().map(|old| &old.relay_host));
+        let host =
+            self.current.as_ref().map(|current| &current.host).or(self.identity.as_ref().map(|old| &old.relay_host));
         let moved = host.is_some_and(|host| *host != identity.relay_host);
         if moved {
             log::info!("moving to relay {}", identity.relay_host);
@@ -381,7 +386,12 @@ impl<'a> Supervisor<'a> {
         match report {
             Report::Fetched(Ok(bundle)) => match Identity::new(&bundle, &self.config, &self.clock) {
                 Ok(identity) => {
-                    log::info!("certificates for gateway {} on relay {}, valid for {} s", bundle.gateway_id, bundle.relay_host, identity.until.saturating_sub(self.clock.unix()));
+                    log::info!(
+                        "certificates for gateway {} on relay {}, valid for {} s",
+                        bundle.gateway_id,
+                        bundle.relay_host,
+                        identity.until.saturating_sub(self.clock.unix())
+                    );
                     self.adopt(identity, true);
                 }
                 Err(error) => {
@@ -411,7 +421,8 @@ impl<'a> Supervisor<'a> {
             Report::Ended { link, served, error } => {
                 let Some(current) = self.current.take_if(|current| current.number == link) else { return };
                 let short = current.since.elapsed() < limits::OCCUPIED_WITHIN && !served;
-                let closed = matches!(error, LinkError::Ssh(Error::LinkClosed(_) | Error::Disconnected(..)) | LinkError::Io(_));
+                let closed =
+                    matches!(error, LinkError::Ssh(Error::LinkClosed(_) | Error::Disconnected(..)) | LinkError::Io(_));
                 let end = if short && closed { LinkEnd::Occupied } else { LinkEnd::Lost };
                 if self.dialling {
                     // The relay before a move went first; the brain waits for the new one.
@@ -427,8 +438,12 @@ impl<'a> Supervisor<'a> {
         let (Some(serving), Some(identity)) = (&self.serving, &self.identity) else { return };
         let link = Arc::new(link);
         self.links += 1;
-        let current =
-            Current { number: self.links, link: link.clone(), host: identity.relay_host.clone(), since: Instant::now() };
+        let current = Current {
+            number: self.links,
+            link: link.clone(),
+            host: identity.relay_host.clone(),
+            since: Instant::now(),
+        };
         log::info!("connected to relay {}:{}; tunnels are served", current.host, self.config.relay_port);
         let (serving, reporter, number) = (serving.clone(), self.reporter.clone(), current.number);
         tokio::spawn(async move {
@@ -459,7 +474,9 @@ impl<'a> Supervisor<'a> {
                 "relay {host}:{port} accepted this gateway and closed at once ({error}): it probably still holds an older connection of this gateway; trying again in {pause:.1} s"
             ),
             LinkEnd::Refused | LinkEnd::NotTrusted => {
-                log::error!("relay {host}:{port}: {error}; asking the platform for new certificates, then trying again in {pause:.1} s");
+                log::error!(
+                    "relay {host}:{port}: {error}; asking the platform for new certificates, then trying again in {pause:.1} s"
+                );
             }
             LinkEnd::Unreachable | LinkEnd::Lost => {
                 log::warn!("relay {host}:{port}: {error}; trying again in {pause:.1} s");
@@ -504,7 +521,13 @@ impl<'a> Supervisor<'a> {
             log::warn!("{warning}");
         }
         let standing = Config { allow: None, deny: None, ..self.config.clone() };
-        let same = Config { allow: None, deny: None, warnings: standing.warnings.clone(), given: standing.given.clone(), ..(*changed).clone() } == standing;
+        let same = Config {
+            allow: None,
+            deny: None,
+            warnings: standing.warnings.clone(),
+            given: standing.given.clone(),
+            ..(*changed).clone()
+        } == standing;
         if !same {
             log::info!("the settings have changed: starting over with them");
             return Some(changed);

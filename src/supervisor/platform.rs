@@ -55,7 +55,10 @@ impl fmt::Display for PlatformError {
                 "this gateway is not enrolled; create an enrollment token on the platform and set INFISICAL_TOKEN",
             ),
             PlatformError::OtherGateway(id) => {
-                write!(f, "the platform's certificates are for gateway {id}, not for INFISICAL_GATEWAY_ID; correct it or remove it")
+                write!(
+                    f,
+                    "the platform's certificates are for gateway {id}, not for INFISICAL_GATEWAY_ID; correct it or remove it"
+                )
             }
         }
     }
@@ -214,7 +217,9 @@ impl Platform {
             let latency = relays::connect_time(relay, self.relay_port);
             match latency {
                 Some(latency) => log::info!("relay {} at {} answers in {latency:.1?}", relay.name, relay.host),
-                None => log::warn!("relay {} at {} does not answer on port {}", relay.name, relay.host, self.relay_port),
+                None => {
+                    log::warn!("relay {} at {} does not answer on port {}", relay.name, relay.host, self.relay_port)
+                }
             }
             latency
         });

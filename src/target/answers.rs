@@ -17,10 +17,7 @@ pub(super) fn pam_capabilities(gateway_name: &str) -> Vec<u8> {
         gateway_name: &'a str,
         supported_resource_types: [&'a str; 0],
     }
-    let capabilities = Capabilities {
-        gateway_name,
-        supported_resource_types: [],
-    };
+    let capabilities = Capabilities { gateway_name, supported_resource_types: [] };
     // Strings always serialize, and a name is nowhere near 4 GiB.
     let json = serde_json::to_vec(&capabilities).unwrap_or_default();
     let length = u32::try_from(json.len()).unwrap_or_default();
@@ -33,9 +30,6 @@ mod tests {
 
     #[test]
     fn capabilities_carry_their_length() {
-        assert_eq!(
-            pam_capabilities("a\"b"),
-            b"\0\0\0\x32{\"gatewayName\":\"a\\\"b\",\"supportedResourceTypes\":[]}"
-        );
+        assert_eq!(pam_capabilities("a\"b"), b"\0\0\0\x32{\"gatewayName\":\"a\\\"b\",\"supportedResourceTypes\":[]}");
     }
 }

@@ -12,9 +12,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::policy::TargetPolicy;
-use crate::limits::{
-    TARGET_ADDRESSES, TARGET_CONNECT_STAGGER, TARGET_CONNECT_TIME, TARGET_KEEPALIVE,
-};
+use crate::limits::{TARGET_ADDRESSES, TARGET_CONNECT_STAGGER, TARGET_CONNECT_TIME, TARGET_KEEPALIVE};
 use crate::tls::{Host, Target};
 
 /// Why there is no connection. The target is not named: the caller does that.
@@ -31,21 +29,14 @@ impl fmt::Display for ConnectError {
         match self {
             Self::Policy => f.write_str("refused by this gateway's policy"),
             Self::NotFound(error) => write!(f, "the name can't be resolved: {error}"),
-            Self::Timeout => write!(
-                f,
-                "no connection within {} s",
-                TARGET_CONNECT_TIME.as_secs()
-            ),
+            Self::Timeout => write!(f, "no connection within {} s", TARGET_CONNECT_TIME.as_secs()),
             Self::Failed(address, error) => write!(f, "{address} can't be reached: {error}"),
         }
     }
 }
 
 /// Connects within [`TARGET_CONNECT_TIME`], to an address that was checked itself.
-pub(super) async fn connect(
-    target: &Target,
-    policy: &TargetPolicy,
-) -> Result<TcpStream, ConnectError> {
+pub(super) async fn connect(target: &Target, policy: &TargetPolicy) -> Result<TcpStream, ConnectError> {
     let stream = match timeout(TARGET_CONNECT_TIME, resolve_and_race(target, policy)).await {
         Ok(result) => result?,
         Err(_) => return Err(ConnectError::Timeout),
@@ -58,28 +49,20 @@ pub(super) async fn connect(
     Ok(stream)
 }
 
-async fn resolve_and_race(
-    target: &Target,
-    policy: &TargetPolicy,
-) -> Result<TcpStream, ConnectError> {
+async fn resolve_and_race(target: &Target, policy: &TargetPolicy) -> Result<TcpStream, ConnectError> {
     let Target { host, port, .. } = target;
     if policy.refuses_name(host, *port) {
         return Err(ConnectError::Policy);
     }
     let found = match host {
         Host::Ip(address) => vec![SocketAddr::new(*address, *port)],
-        Host::Name(name) => lookup_host((name.as_str(), *port))
-            .await
-            .map_err(ConnectError::NotFound)?
-            .collect(),
+        Host::Name(name) => lookup_host((name.as_str(), *port)).await.map_err(ConnectError::NotFound)?.collect(),
     };
     if found.is_empty() {
         return Err(ConnectError::NotFound(io::ErrorKind::NotFound.into()));
     }
-    let mut allowed: Vec<SocketAddr> = found
-        .into_iter()
-        .filter(|address| policy.allows(host, address.ip(), *port))
-        .collect();
+    let mut allowed: Vec<SocketAddr> =
+        found.into_iter().filter(|address| policy.allows(host, address.ip(), *port)).collect();
     if allowed.is_empty() {
         return Err(ConnectError::Policy);
     }
@@ -92,10 +75,7 @@ async fn resolve_and_race(
 fn alternate(addresses: &mut [SocketAddr]) {
     for at in 1..addresses.len() {
         let last = addresses[at - 1].is_ipv4();
-        if let Some(other) = addresses[at..]
-            .iter()
-            .position(|address| address.is_ipv4() != last)
-        {
+        if let Some(other) = addresses[at..].iter().position(|address| address.is_ipv4() != last) {
             addresses[at..=at + other].rotate_right(1);
         }
     }
@@ -105,9 +85,7 @@ fn alternate(addresses: &mut [SocketAddr]) {
 /// first connection wins; when all fail, the first failure is the one to report.
 async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     async fn attempt(address: SocketAddr) -> Result<TcpStream, ConnectError> {
-        TcpStream::connect(address)
-            .await
-            .map_err(|error| ConnectError::Failed(address, error))
+        TcpStream::connect(address).await.map_err(|error| ConnectError::Failed(address, error))
     }
     let mut waiting = addresses.iter();
     let mut running = Vec::new();
@@ -129,9 +107,7 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
             }
             if let Some(address) = waiting.next() {
                 running.push(Box::pin(attempt(*address)));
-                stagger
-                    .as_mut()
-                    .reset(Instant::now() + TARGET_CONNECT_STAGGER);
+                stagger.as_mut().reset(Instant::now() + TARGET_CONNECT_STAGGER);
             } else if running.is_empty() {
                 return Poll::Ready(Err(failure.take().unwrap_or(ConnectError::Timeout)));
             } else if !failed {
@@ -192,14 +168,8 @@ mod tests {
         let (dead, also_dead) = (closed().await, closed().await);
         let stream = race(&[dead, also_dead, open]).await.expect("connected");
         assert_eq!(stream.peer_addr().expect("an address"), open);
-        let error = race(&[dead, also_dead])
-            .await
-            .expect_err("nothing listens")
-            .to_string();
-        assert!(
-            error.starts_with(&format!("{dead} can't be reached: ")),
-            "{error}"
-        );
+        let error = race(&[dead, also_dead]).await.expect_err("nothing listens").to_string();
+        assert!(error.starts_with(&format!("{dead} can't be reached: ")), "{error}");
     }
 
     #[tokio::test]
@@ -209,9 +179,7 @@ mod tests {
         let policy = TargetPolicy::parse(None, Some("127.0.0.0/8,[::1]")).expect("a policy");
         let error = connect(&target, &policy).await.expect_err("refused");
         assert!(matches!(error, ConnectError::Policy), "{error}");
-        let error = connect(&target, &TargetPolicy::default())
-            .await
-            .expect_err("nothing listens");
+        let error = connect(&target, &TargetPolicy::default()).await.expect_err("nothing listens");
         assert!(matches!(error, ConnectError::Failed(..)), "{error}");
     }
 }

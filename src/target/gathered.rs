@@ -27,10 +27,7 @@ struct Half {
 
 impl Half {
     fn bytes(&self) -> &[u8] {
-        self.buffer
-            .as_deref()
-            .and_then(|buffer| buffer.get(self.bytes.clone()))
-            .unwrap_or_default()
+        self.buffer.as_deref().and_then(|buffer| buffer.get(self.bytes.clone())).unwrap_or_default()
     }
 
     fn consume(&mut self, count: usize) {
@@ -43,11 +40,7 @@ impl Half {
 
 impl<S> Gathered<S> {
     pub(super) fn new(io: S) -> Self {
-        Self {
-            io,
-            incoming: Half::default(),
-            outgoing: Half::default(),
-        }
+        Self { io, incoming: Half::default(), outgoing: Half::default() }
     }
 }
 
@@ -65,11 +58,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
 
 impl<S: AsyncWrite + Unpin> Room for Gathered<S> {
     fn poll_room(&mut self, cx: &mut Context<'_>, least: usize) -> Poll<io::Result<&mut [u8]>> {
-        let free = self
-            .outgoing
-            .buffer
-            .as_ref()
-            .map(|buffer| buffer.len() - self.outgoing.bytes.end);
+        let free = self.outgoing.buffer.as_ref().map(|buffer| buffer.len() - self.outgoing.bytes.end);
         if free.is_some_and(|free| free < least) {
             ready!(self.poll_drain(cx))?;
         }
@@ -78,11 +67,7 @@ impl<S: AsyncWrite + Unpin> Room for Gathered<S> {
     }
 
     fn gathered(&mut self, count: usize) {
-        let length = self
-            .outgoing
-            .buffer
-            .as_ref()
-            .map_or(0, |buffer| buffer.len());
+        let length = self.outgoing.buffer.as_ref().map_or(0, |buffer| buffer.len());
         self.outgoing.bytes.end = length.min(self.outgoing.bytes.end + count);
         self.outgoing.consume(0);
     }
@@ -107,11 +92,7 @@ impl<S: AsyncRead + Unpin> AsyncBufRead for Gathered<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let bytes = ready!(self.as_mut().poll_fill_buf(cx))?;
         let count = bytes.len().min(into.remaining());
         into.put_slice(&bytes[..count]);
@@ -121,11 +102,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         poll_copy_into(self.get_mut(), cx, bytes)
     }
 

@@ -63,10 +63,7 @@ pub fn protocols() -> impl Iterator<Item = &'static str> {
 impl Handler {
     /// The handler of an ALPN name.
     pub fn for_protocol(name: &[u8]) -> Option<Self> {
-        HANDLERS
-            .iter()
-            .find(|(known, _)| known.as_bytes() == name)
-            .map(|(_, handler)| *handler)
+        HANDLERS.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, handler)| *handler)
     }
 
     /// Serves one client to its end. What goes wrong is logged; there is nobody else to tell.
@@ -77,9 +74,7 @@ impl Handler {
         match self {
             Self::Ping => say(stream, answers::PONG).await,
             Self::Health => say(stream, answers::HEALTH).await,
-            Self::PamCapabilities => {
-                say(stream, &answers::pam_capabilities(&context.gateway_name)).await
-            }
+            Self::PamCapabilities => say(stream, &answers::pam_capabilities(&context.gateway_name)).await,
             Self::Tcp => tcp::serve(stream, facts, context).await,
             Self::Http => http::serve(stream, facts, context).await,
         }
@@ -94,10 +89,7 @@ async fn say<S: AsyncRead + AsyncWrite + Unpin>(mut stream: TlsStream<S>, answer
     match timeout(CLOSE_TIME, said).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!("a client left before its answer: {error}"),
-        Err(_) => debug!(
-            "a client did not take its answer within {} s",
-            CLOSE_TIME.as_secs()
-        ),
+        Err(_) => debug!("a client did not take its answer within {} s", CLOSE_TIME.as_secs()),
     }
 }
 
@@ -106,9 +98,6 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: TlsStream<S>) {
     match timeout(CLOSE_TIME, stream.shutdown()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!("a client was gone before the close: {error}"),
-        Err(_) => warn!(
-            "a client did not take its last bytes within {} s",
-            CLOSE_TIME.as_secs()
-        ),
+        Err(_) => warn!("a client did not take its last bytes within {} s", CLOSE_TIME.as_secs()),
     }
 }

@@ -47,9 +47,7 @@ impl TargetPolicy {
             })
         };
         Ok(Self {
-            allow: allow
-                .map(|text| list("EDGE_GATEWAY_ALLOW", text))
-                .transpose()?,
+            allow: allow.map(|text| list("EDGE_GATEWAY_ALLOW", text)).transpose()?,
             deny: deny.map_or(Ok(Vec::new()), |text| list("EDGE_GATEWAY_DENY", text))?,
         })
     }
@@ -57,24 +55,16 @@ impl TargetPolicy {
     /// Whether this address, reached by this name, may be connected to.
     pub fn allows(&self, host: &Host, address: IpAddr, port: u16) -> bool {
         let matches = |rule: &Rule| rule.matches(host, Some(address.to_canonical()), port);
-        !self.deny.iter().any(matches)
-            && self
-                .allow
-                .as_ref()
-                .is_none_or(|rules| rules.iter().any(matches))
+        !self.deny.iter().any(matches) && self.allow.as_ref().is_none_or(|rules| rules.iter().any(matches))
     }
 
     /// Whether no address of this name could be allowed, so that it need not be looked up.
     pub fn refuses_name(&self, host: &Host, port: u16) -> bool {
         let hopeful = |rule: &Rule| {
-            matches!(rule.hosts, Hosts::Network(..)) && rule.ports.contains(&port)
-                || rule.matches(host, None, port)
+            matches!(rule.hosts, Hosts::Network(..)) && rule.ports.contains(&port) || rule.matches(host, None, port)
         };
         self.deny.iter().any(|rule| rule.matches(host, None, port))
-            || self
-                .allow
-                .as_ref()
-                .is_some_and(|rules| !rules.iter().any(hopeful))
+            || self.allow.as_ref().is_some_and(|rules| !rules.iter().any(hopeful))
     }
 }
 
@@ -83,20 +73,13 @@ impl Rule {
         self.ports.contains(&port)
             && match &self.hosts {
                 Hosts::Any => true,
-                Hosts::Name(name) => {
-                    written(host).is_some_and(|host| host.eq_ignore_ascii_case(name))
-                }
+                Hosts::Name(name) => written(host).is_some_and(|host| host.eq_ignore_ascii_case(name)),
                 Hosts::Below(suffix) => written(host).is_some_and(|host| {
                     host.len().checked_sub(suffix.len()).is_some_and(|start| {
-                        start > 0
-                            && host
-                                .get(start..)
-                                .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+                        start > 0 && host.get(start..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
                     })
                 }),
-                Hosts::Network(network, length) => {
-                    address.is_some_and(|address| contains(*network, *length, address))
-                }
+                Hosts::Network(network, length) => address.is_some_and(|address| contains(*network, *length, address)),
             }
     }
 }
@@ -125,11 +108,7 @@ fn contains(network: IpAddr, length: u8, address: IpAddr) -> bool {
 
 fn rules(text: &str) -> Result<Vec<Rule>, String> {
     let mut rules = Vec::new();
-    for entry in text
-        .split(',')
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-    {
+    for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         if rules.len() == POLICY_RULES {
             return Err(format!("over {POLICY_RULES} rules"));
         }
@@ -156,10 +135,7 @@ fn rule(entry: &str) -> Result<Rule, &'static str> {
         }
         (hosts(host)?, ports)
     };
-    Ok(Rule {
-        hosts,
-        ports: port_range(ports)?,
-    })
+    Ok(Rule { hosts, ports: port_range(ports)? })
 }
 
 fn hosts(host: &str) -> Result<Hosts, &'static str> {
@@ -175,17 +151,10 @@ fn hosts(host: &str) -> Result<Hosts, &'static str> {
         Some(name @ Host::Name(_)) => {
             let name = written(&name).unwrap_or_default().to_ascii_lowercase();
             // A name of digits and dots is a mistyped address, and would never match.
-            if name
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'.')
-            {
+            if name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
                 return Err("not an IP address");
             }
-            Ok(if suffix.is_some() {
-                Hosts::Below(format!(".{name}"))
-            } else {
-                Hosts::Name(name)
-            })
+            Ok(if suffix.is_some() { Hosts::Below(format!(".{name}")) } else { Hosts::Name(name) })
         }
         _ => Err("not a host name, an address or a network"),
     }
@@ -198,11 +167,8 @@ fn network(text: &str) -> Result<Hosts, &'static str> {
     };
     let address: IpAddr = address.parse().map_err(|_| "not an IP address")?;
     let longest = if address.is_ipv4() { 32 } else { 128 };
-    let length = length.map_or(Ok(longest), |length| {
-        length
-            .parse()
-            .map_err(|_| "the prefix length is not a number")
-    })?;
+    let length =
+        length.map_or(Ok(longest), |length| length.parse().map_err(|_| "the prefix length is not a number"))?;
     if length > longest {
         return Err("the prefix length is over the address's");
     }
@@ -210,22 +176,13 @@ fn network(text: &str) -> Result<Hosts, &'static str> {
 }
 
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, &'static str> {
-    let port = |text: &str| {
-        text.parse::<u16>()
-            .ok()
-            .filter(|port| *port > 0)
-            .ok_or("not a port (1-65535)")
-    };
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or("not a port (1-65535)");
     match text.split_once('-') {
         _ if text == "*" => Ok(1..=u16::MAX),
         None => port(text).map(|port| port..=port),
         Some((first, last)) => {
             let range = port(first)?..=port(last)?;
-            if range.is_empty() {
-                Err("the port range is the wrong way round")
-            } else {
-                Ok(range)
-            }
+            if range.is_empty() { Err("the port range is the wrong way round") } else { Ok(range) }
         }
     }
 }
@@ -244,31 +201,19 @@ mod tests {
         let host = Host::parse(host).expect("a host");
         let allowed = policy.allows(&host, address.parse().expect("an address"), port);
         // The early answer may only be "no" where the late one is.
-        assert!(
-            !(allowed && policy.refuses_name(&host, port)),
-            "{host}:{port}"
-        );
+        assert!(!(allowed && policy.refuses_name(&host, port)), "{host}:{port}");
         allowed
     }
 
     #[test]
     fn everything_is_allowed_by_default() {
-        assert!(allows(
-            &TargetPolicy::default(),
-            "anything",
-            "169.254.169.254",
-            80
-        ));
+        assert!(allows(&TargetPolicy::default(), "anything", "169.254.169.254", 80));
     }
 
     #[test]
     fn rules_match_names_networks_and_ports() {
-        let policy = policy(
-            Some(
-                "10.0.0.0/8:5432, db.lan:*,*.corp.example:443,[fd00::]/8,web:8000-8099,[fe80::1]:22",
-            ),
-            None,
-        );
+        let policy =
+            policy(Some("10.0.0.0/8:5432, db.lan:*,*.corp.example:443,[fd00::]/8,web:8000-8099,[fe80::1]:22"), None);
         for (host, address, port) in [
             ("10.1.2.3", "10.1.2.3", 5432),
             ("postgres", "10.1.2.3", 5432),
@@ -279,10 +224,7 @@ mod tests {
             ("web", "192.168.0.1", 8099),
             ("fe80::1", "fe80::1", 22),
         ] {
-            assert!(
-                allows(&policy, host, address, port),
-                "{host} {address} {port}"
-            );
+            assert!(allows(&policy, host, address, port), "{host} {address} {port}");
         }
         for (host, address, port) in [
             ("10.1.2.3", "10.1.2.3", 5433),
@@ -293,10 +235,7 @@ mod tests {
             ("fe80::2", "fe80::2", 22),
             ("web", "192.168.0.1", 8100),
         ] {
-            assert!(
-                !allows(&policy, host, address, port),
-                "{host} {address} {port}"
-            );
+            assert!(!allows(&policy, host, address, port), "{host} {address} {port}");
         }
     }
 
@@ -306,12 +245,7 @@ mod tests {
         assert!(allows(&policy, "db.lan", "10.0.0.1", 80));
         assert!(!allows(&policy, "db.lan", "10.0.0.1", 5432));
         assert!(!allows(&policy, "harmless.example", "169.254.169.254", 80));
-        assert!(!allows(
-            &policy,
-            "harmless.example",
-            "::ffff:169.254.169.254",
-            80
-        ));
+        assert!(!allows(&policy, "harmless.example", "::ffff:169.254.169.254", 80));
         assert!(!allows(&policy, "x.internal", "10.0.0.1", 80));
     }
 
@@ -345,18 +279,11 @@ mod tests {
             ("*x:1", "not a host name"),
         ] {
             let error = TargetPolicy::parse(None, Some(list)).expect_err(list);
-            assert!(
-                error.starts_with("EDGE_GATEWAY_DENY: ") && error.contains(why),
-                "{error}"
-            );
+            assert!(error.starts_with("EDGE_GATEWAY_DENY: ") && error.contains(why), "{error}");
             assert!(TargetPolicy::parse(Some(list), None).is_err());
         }
         let long = vec!["a"; POLICY_RULES + 1].join(",");
-        assert!(
-            TargetPolicy::parse(Some(&long), None)
-                .expect_err("long")
-                .contains("over 64 rules")
-        );
+        assert!(TargetPolicy::parse(Some(&long), None).expect_err("long").contains("over 64 rules"));
     }
 
     proptest! {

@@ -41,10 +41,7 @@ where
     };
     let mut tunnel = Tunnel::default();
     let end = poll_fn(|cx| tunnel.poll(cx, &mut stream, &mut socket)).await;
-    debug!(
-        "tcp: {target}: {end}, {} bytes there, {} back",
-        tunnel.there.bytes, tunnel.back.bytes
-    );
+    debug!("tcp: {target}: {end}, {} bytes there, {} back", tunnel.there.bytes, tunnel.back.bytes);
     match end {
         End::Both | End::Silence => close(stream).await,
         // Dropped without a close_notify: the client can tell that this was not the end of the data.
@@ -95,12 +92,7 @@ struct Direction {
 }
 
 impl Tunnel {
-    fn poll<S>(
-        &mut self,
-        cx: &mut Task<'_>,
-        stream: &mut TlsStream<S>,
-        socket: &mut TcpStream,
-    ) -> Poll<End>
+    fn poll<S>(&mut self, cx: &mut Task<'_>, stream: &mut TlsStream<S>, socket: &mut TcpStream) -> Poll<End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -114,9 +106,7 @@ impl Tunnel {
             _ => {}
         }
         let deadline = Instant::now() + TCP_HALF_CLOSED_TIME;
-        let silence = self
-            .silence
-            .get_or_insert_with(|| Box::pin(sleep(TCP_HALF_CLOSED_TIME)));
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(TCP_HALF_CLOSED_TIME)));
         if before != (self.there.bytes, self.back.bytes) {
             silence.as_mut().reset(deadline);
         }
@@ -143,8 +133,7 @@ impl Tunnel {
                 self.there.closed = true;
                 continue;
             }
-            let count =
-                ready!(Pin::new(&mut *socket).poll_write(cx, plain)).map_err(End::Target)?;
+            let count = ready!(Pin::new(&mut *socket).poll_write(cx, plain)).map_err(End::Target)?;
             Pin::new(&mut *stream).consume(count);
             self.there.bytes += count as u64;
         }

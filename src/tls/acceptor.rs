@@ -36,10 +36,7 @@ pub struct Accepted<S> {
 impl Acceptor {
     /// Serves with this identity.
     pub fn new(identity: &ServerIdentity) -> Self {
-        Self {
-            config: Mutex::new(identity.config.clone()),
-            turns: Semaphore::new(TLS_HANDSHAKES),
-        }
+        Self { config: Mutex::new(identity.config.clone()), turns: Semaphore::new(TLS_HANDSHAKES) }
     }
 
     /// Serves channels that come from now on with another identity. Open streams are not touched.
@@ -54,38 +51,26 @@ impl Acceptor {
     ///
     /// # Errors
     /// Why the handshake failed. The client has been sent an alert when it is to blame.
-    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        io: S,
-    ) -> Result<Accepted<S>, HandshakeError> {
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, io: S) -> Result<Accepted<S>, HandshakeError> {
         match timeout(TLS_HANDSHAKE_TIME, self.handshake(io)).await {
             Ok(accepted) => accepted,
             Err(_) => Err(HandshakeError::Timeout),
         }
     }
 
-    async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        mut io: S,
-    ) -> Result<Accepted<S>, HandshakeError> {
+    async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(&self, mut io: S) -> Result<Accepted<S>, HandshakeError> {
         let mut header = [0; TLS_HEADER];
         io.read_exact(&mut header).await?;
         let Ok(_turn) = self.turns.acquire().await else {
             return Err(HandshakeError::Timeout);
         };
-        let config = self
-            .config
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut server = UnbufferedServerConnection::new(config)?;
         let mut handshake = Handshake::new(io, &header);
         if let Err(error) = handshake.run(&mut server).await {
             handshake.send_alert(&mut server).await?;
             return Err(match error {
-                HandshakeError::Tls(Error::General(why)) if why == NOT_RESOLVED => {
-                    HandshakeError::NoAlpn
-                }
+                HandshakeError::Tls(Error::General(why)) if why == NOT_RESOLVED => HandshakeError::NoAlpn,
                 error => error,
             });
         }
@@ -94,10 +79,6 @@ impl Acceptor {
             Some([leaf, ..]) => ClientFacts::read(leaf),
             _ => return Err(Error::NoCertificatesPresented.into()),
         };
-        Ok(Accepted {
-            stream: handshake.into_stream(server)?,
-            protocol,
-            facts,
-        })
+        Ok(Accepted { stream: handshake.into_stream(server)?, protocol, facts })
     }
 }

@@ -3,16 +3,12 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{
-    Resumption, UnbufferedClientConnection, WebPkiServerVerifier, verify_server_name,
-};
+use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::clock::Clock;
@@ -93,10 +89,7 @@ impl Connector {
     }
 }
 
-fn chain_verifier(
-    roots: RootCertStore,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, String> {
+fn chain_verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, String> {
     WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone())
         .build()
         .map_err(|error| error.to_string())
@@ -120,17 +113,11 @@ impl ServerCertVerifier for GivenVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if !self.known.contains(end_entity) {
-            return self.chain.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp,
-                now,
-            );
+            return self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now);
         }
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-        let validity = Certificate::parse(end_entity)
-            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let validity =
+            Certificate::parse(end_entity).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         if now.as_secs() < validity.not_before {
             return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
         }
@@ -185,12 +172,7 @@ impl ServerCertVerifier for NoVerifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -199,12 +181,7 @@ impl ServerCertVerifier for NoVerifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

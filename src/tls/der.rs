@@ -73,11 +73,7 @@ impl<'a> Certificate<'a> {
             None => &[],
         };
         tbs.end()?;
-        Ok(Self {
-            not_before,
-            not_after,
-            extensions,
-        })
+        Ok(Self { not_before, not_after, extensions })
     }
 
     /// The value of the extension with this identifier (the DER contents of the OID), or `None`.
@@ -120,14 +116,8 @@ impl<'a> Reader<'a> {
                 return Err(Malformed);
             }
             let (bytes, after) = rest.split_at_checked(count).ok_or(Malformed)?;
-            length = bytes
-                .iter()
-                .fold(0, |length, &byte| length << 8 | usize::from(byte));
-            let shortest = if length < 0x80 {
-                0
-            } else {
-                length.ilog2() as usize / 8 + 1
-            };
+            length = bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
+            let shortest = if length < 0x80 { 0 } else { length.ilog2() as usize / 8 + 1 };
             if count != shortest {
                 return Err(Malformed);
             }
@@ -146,19 +136,11 @@ impl<'a> Reader<'a> {
     }
 
     fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, Malformed> {
-        if self.0.first() == Some(&tag) {
-            self.expect(tag).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.0.first() == Some(&tag) { self.expect(tag).map(Some) } else { Ok(None) }
     }
 
     fn end(&self) -> Result<(), Malformed> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed)
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 
     /// `Time` (RFC 5280 section 4.1.2.5): always UTC, always with seconds.
@@ -177,11 +159,7 @@ impl<'a> Reader<'a> {
         let (hour, rest) = digits(rest, 2)?;
         let (minute, rest) = digits(rest, 2)?;
         let (second, rest) = digits(rest, 2)?;
-        let valid = (1..=12).contains(&month)
-            && (1..=31).contains(&day)
-            && hour < 24
-            && minute < 60
-            && second < 60;
+        let valid = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 60;
         if !valid || rest != b"Z" {
             return Err(Malformed);
         }
@@ -207,11 +185,7 @@ fn digits(text: &[u8], count: usize) -> Result<(u64, &[u8]), Malformed> {
 /// March, so that the leap day is the last of its year.
 fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     const DAYS_TO_1970: u64 = 719_468;
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year.checked_sub(1)?, month + 9)
-    };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
     let leap_days = year / 4 - year / 100 + year / 400;
     let day_of_year = (153 * month + 2) / 5 + day - 1;
     (year * 365 + leap_days + day_of_year).checked_sub(DAYS_TO_1970)
@@ -233,11 +207,7 @@ mod tests {
         params.not_before = date_time_ymd(2025, 2, 28);
         params.not_after = date_time_ymd(2052, 3, 1);
         params.custom_extensions = extensions;
-        params
-            .self_signed(&key)
-            .expect("a certificate")
-            .der()
-            .to_vec()
+        params.self_signed(&key).expect("a certificate").der().to_vec()
     }
 
     fn routing(value: &[u8]) -> CustomExtension {
@@ -278,13 +248,7 @@ mod tests {
 
     #[test]
     fn impossible_times_are_refused() {
-        for text in [
-            "250228000000+0100",
-            "2502280000Z",
-            "251301000000Z",
-            "250100000000Z",
-            "25010 000000Z",
-        ] {
+        for text in ["250228000000+0100", "2502280000Z", "251301000000Z", "250100000000Z", "25010 000000Z"] {
             let mut der = vec![UTC_TIME, text.len() as u8];
             der.extend(text.bytes());
             assert_eq!(Reader(&der).time(), Err(Malformed), "{text}");

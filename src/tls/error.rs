@@ -28,11 +28,7 @@ pub enum HandshakeError {
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout => write!(
-                f,
-                "no TLS handshake within {} s",
-                TLS_HANDSHAKE_TIME.as_secs()
-            ),
+            Self::Timeout => write!(f, "no TLS handshake within {} s", TLS_HANDSHAKE_TIME.as_secs()),
             Self::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 f.write_str("the peer closed the connection during the TLS handshake")
             }
@@ -52,9 +48,9 @@ fn explain(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("the client asks for a protocol that this gateway does not serve (ALPN)")
         }
         Error::NoCertificatesPresented => f.write_str("the client sent no certificate"),
-        Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => f.write_str("the peer's certificate is not signed by a trusted CA"),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            f.write_str("the peer's certificate is not signed by a trusted CA")
+        }
         Error::AlertReceived(alert) => write!(f, "the peer refused: {}", AlertName(*alert)),
         other => write!(f, "{other}"),
     }
@@ -94,9 +90,7 @@ pub enum StreamError {
 impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated => {
-                f.write_str("the peer closed the connection without a TLS close_notify")
-            }
+            Self::Truncated => f.write_str("the peer closed the connection without a TLS close_notify"),
             Self::Alert(alert) => write!(f, "the peer ended TLS: {}", AlertName(*alert)),
             Self::BadRecord => f.write_str("a TLS record is damaged"),
             Self::Unexpected => f.write_str("a TLS handshake message after the handshake"),

@@ -18,21 +18,12 @@ struct Extension {
     der: &'static [u8],
 }
 
-const ROUTING: Extension = Extension {
-    name: "routing",
-    oid: "1.3.6.1.4.1.12345.100.1",
-    der: &[0x2b, 6, 1, 4, 1, 0xe0, 0x39, 100, 1],
-};
-const ACTOR: Extension = Extension {
-    name: "actor",
-    oid: "1.3.6.1.4.1.12345.100.2",
-    der: &[0x2b, 6, 1, 4, 1, 0xe0, 0x39, 100, 2],
-};
-const PAM: Extension = Extension {
-    name: "PAM",
-    oid: "1.3.6.1.4.1.12345.100.3",
-    der: &[0x2b, 6, 1, 4, 1, 0xe0, 0x39, 100, 3],
-};
+const ROUTING: Extension =
+    Extension { name: "routing", oid: "1.3.6.1.4.1.12345.100.1", der: &[0x2b, 6, 1, 4, 1, 0xe0, 0x39, 100, 1] };
+const ACTOR: Extension =
+    Extension { name: "actor", oid: "1.3.6.1.4.1.12345.100.2", der: &[0x2b, 6, 1, 4, 1, 0xe0, 0x39, 100, 2] };
+const PAM: Extension =
+    Extension { name: "PAM", oid: "1.3.6.1.4.1.12345.100.3", der: &[0x2b, 6, 1, 4, 1, 0xe0, 0x39, 100, 3] };
 
 /// The facts of one client.
 #[derive(Clone, Debug)]
@@ -82,9 +73,7 @@ impl ClientFacts {
 
     /// Whether this is the platform itself, which may do more than its users. In doubt it is not.
     pub fn is_platform(&self) -> bool {
-        self.actor
-            .as_ref()
-            .is_ok_and(|actor| actor.kind == "platform")
+        self.actor.as_ref().is_ok_and(|actor| actor.kind == "platform")
     }
 }
 
@@ -111,11 +100,7 @@ pub enum FactError {
 
 impl FactError {
     fn malformed(extension: &Extension, why: impl Into<String>) -> Self {
-        Self::Malformed {
-            name: extension.name,
-            oid: extension.oid,
-            why: why.into(),
-        }
+        Self::Malformed { name: extension.name, oid: extension.oid, why: why.into() }
     }
 }
 
@@ -126,10 +111,7 @@ impl fmt::Display for FactError {
                 write!(f, "the client certificate has no {name} extension ({oid})")
             }
             Self::Malformed { name, oid, why } => {
-                write!(
-                    f,
-                    "the client certificate's {name} extension ({oid}) is malformed: {why}"
-                )
+                write!(f, "the client certificate's {name} extension ({oid}) is malformed: {why}")
             }
         }
     }
@@ -175,18 +157,11 @@ fn fact<T: for<'a> Deserialize<'a>>(
         .map_err(|error| *error)
         .and_then(|certificate| certificate.extension(extension.der))
         .map_err(|error| FactError::malformed(extension, error.to_string()))?
-        .ok_or(FactError::Missing {
-            name: extension.name,
-            oid: extension.oid,
-        })?;
+        .ok_or(FactError::Missing { name: extension.name, oid: extension.oid })?;
     if value.len() > FACT_BYTES {
-        return Err(FactError::malformed(
-            extension,
-            format!("over {FACT_BYTES} bytes"),
-        ));
+        return Err(FactError::malformed(extension, format!("over {FACT_BYTES} bytes")));
     }
-    serde_json::from_slice(value)
-        .map_err(|error| FactError::malformed(extension, error.to_string()))
+    serde_json::from_slice(value).map_err(|error| FactError::malformed(extension, error.to_string()))
 }
 
 /// A place to connect to.
@@ -231,12 +206,8 @@ impl Target {
         } else {
             (None, host)
         };
-        let host = Host::parse(host).ok_or_else(|| {
-            format!(
-                "{:?} is not a host name or an IP address",
-                Excerpt(host).to_string()
-            )
-        })?;
+        let host = Host::parse(host)
+            .ok_or_else(|| format!("{:?} is not a host name or an IP address", Excerpt(host).to_string()))?;
         if port == 0 {
             return Err("port 0".into());
         }
@@ -264,9 +235,7 @@ impl Host {
         let name = text.strip_suffix('.').unwrap_or(text);
         let label = |label: &str| {
             (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
         (name.len() <= 253 && name.split('.').all(label)).then(|| Self::Name(text.to_owned()))
     }
@@ -287,10 +256,7 @@ struct Excerpt<'a>(&'a str);
 
 impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .chars()
-            .take(64)
-            .try_for_each(|c| f.write_fmt(format_args!("{c}")))
+        self.0.chars().take(64).try_for_each(|c| f.write_fmt(format_args!("{c}")))
     }
 }
 
@@ -305,12 +271,10 @@ mod tests {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         for (arc, value) in extensions {
-            params
-                .custom_extensions
-                .push(CustomExtension::from_oid_content(
-                    &[1, 3, 6, 1, 4, 1, 12345, 100, *arc],
-                    value.as_bytes().to_vec(),
-                ));
+            params.custom_extensions.push(CustomExtension::from_oid_content(
+                &[1, 3, 6, 1, 4, 1, 12345, 100, *arc],
+                value.as_bytes().to_vec(),
+            ));
         }
         ClientFacts::read(params.self_signed(&key).expect("a certificate").der())
     }
@@ -318,10 +282,7 @@ mod tests {
     #[test]
     fn all_three_are_read_and_unknown_fields_are_ignored() {
         let facts = facts(&[
-            (
-                1,
-                r#"{"targetHost":"db.lan","targetPort":5432,"later":true}"#,
-            ),
+            (1, r#"{"targetHost":"db.lan","targetPort":5432,"later":true}"#),
             (2, r#"{"type":"platform","id":"x"}"#),
             (3, r#"{"sessionId":"s","resourceType":"postgres"}"#),
         ]);
@@ -342,10 +303,7 @@ mod tests {
 
     #[test]
     fn malformed_routing_is_named_and_bounded() {
-        let long = format!(
-            r#"{{"targetHost":"{}","targetPort":1}}"#,
-            "a".repeat(FACT_BYTES)
-        );
+        let long = format!(r#"{{"targetHost":"{}","targetPort":1}}"#, "a".repeat(FACT_BYTES));
         for (value, why) in [
             ("{", "EOF"),
             (r#"{"targetHost":"a b","targetPort":1}"#, "not a host name"),
@@ -355,52 +313,27 @@ mod tests {
             (&long, "over 4096 bytes"),
         ] {
             let error = facts(&[(1, value)]).target().expect_err(value).to_string();
-            assert!(
-                error.contains("100.1) is malformed") && error.contains(why),
-                "{error}"
-            );
+            assert!(error.contains("100.1) is malformed") && error.contains(why), "{error}");
         }
     }
 
     #[test]
     fn only_a_plain_platform_actor_is_the_platform() {
-        for actor in [
-            r#"{"type":"user"}"#,
-            r#"{"type":"Platform"}"#,
-            "platform",
-            r#"{"id":"platform"}"#,
-        ] {
+        for actor in [r#"{"type":"user"}"#, r#"{"type":"Platform"}"#, "platform", r#"{"id":"platform"}"#] {
             assert!(!facts(&[(2, actor)]).is_platform(), "{actor}");
         }
     }
 
     #[test]
     fn hosts() {
-        let target =
-            |host: &str| Target::new(host, 443).map(|target| (target.scheme, target.to_string()));
-        assert_eq!(
-            target("https://k8s.local"),
-            Ok((Some(Scheme::Https), "k8s.local:443".into()))
-        );
-        assert_eq!(
-            target("http://10.0.0.1"),
-            Ok((Some(Scheme::Http), "10.0.0.1:443".into()))
-        );
+        let target = |host: &str| Target::new(host, 443).map(|target| (target.scheme, target.to_string()));
+        assert_eq!(target("https://k8s.local"), Ok((Some(Scheme::Https), "k8s.local:443".into())));
+        assert_eq!(target("http://10.0.0.1"), Ok((Some(Scheme::Http), "10.0.0.1:443".into())));
         assert_eq!(target("fd00::1"), Ok((None, "[fd00::1]:443".into())));
         assert_eq!(target("[fd00::1]"), Ok((None, "[fd00::1]:443".into())));
         assert_eq!(target("::ffff:10.0.0.1"), Ok((None, "10.0.0.1:443".into())));
         assert_eq!(target("my_db.lan."), Ok((None, "my_db.lan.:443".into())));
-        for bad in [
-            "a..b",
-            "a/b",
-            "https://",
-            "a:1",
-            "[10.0.0.1]",
-            "[::1",
-            "ä",
-            "user@host",
-            "ftp://a",
-        ] {
+        for bad in ["a..b", "a/b", "https://", "a:1", "[10.0.0.1]", "[::1", "ä", "user@host", "ftp://a"] {
             assert!(target(bad).is_err(), "{bad}");
         }
     }

@@ -95,24 +95,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
     pub(super) fn new(io: S, start: &[u8]) -> Self {
         let mut buffer = Buffer::take();
         buffer[..start.len()].copy_from_slice(start);
-        let incoming = Incoming {
-            buffer,
-            shown: 0,
-            filled: start.len(),
-        };
-        Self {
-            io,
-            incoming,
-            outgoing: Buffer::take(),
-            pending: 0,
-        }
+        let incoming = Incoming { buffer, shown: 0, filled: start.len() };
+        Self { io, incoming, outgoing: Buffer::take(), pending: 0 }
     }
 
     /// Runs the handshake to its end. On an error the peer has been sent the alert.
     pub(super) async fn run<C: Side>(&mut self, side: &mut C) -> Result<(), HandshakeError> {
         loop {
-            let UnbufferedStatus { discard, state } =
-                side.process(&mut self.incoming.buffer[..self.incoming.shown]);
+            let UnbufferedStatus { discard, state } = side.process(&mut self.incoming.buffer[..self.incoming.shown]);
             let mut done = false;
             let mut blocked = false;
             match state? {
@@ -143,17 +133,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
     /// shown no more records: to find fault with another one, it would panic.
     pub(super) async fn send_alert<C: Side>(&mut self, side: &mut C) -> io::Result<()> {
         while side.wants_write() {
-            let UnbufferedStatus {
-                state: Ok(ConnectionState::EncodeTlsData(data)),
-                ..
-            } = side.process(&mut [])
-            else {
+            let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(data)), .. } = side.process(&mut []) else {
                 break;
             };
-            if encode(data, &mut self.io, &mut self.outgoing, &mut self.pending)
-                .await
-                .is_err()
-            {
+            if encode(data, &mut self.io, &mut self.outgoing, &mut self.pending).await.is_err() {
                 break;
             }
         }
@@ -187,9 +170,7 @@ impl Incoming {
     /// Reads up to the end of the next record, and counts it as shown.
     async fn show_next<S: AsyncRead + Unpin>(&mut self, io: &mut S) -> Result<(), HandshakeError> {
         self.fill(io, self.shown + TLS_HEADER).await?;
-        let header = self.buffer[self.shown..]
-            .first_chunk()
-            .ok_or(HandshakeError::FlightTooLong)?;
+        let header = self.buffer[self.shown..].first_chunk().ok_or(HandshakeError::FlightTooLong)?;
         let length = record_length(*header).map_err(|_| HandshakeError::NotTls)?;
         let end = self.shown + length;
         self.fill(io, end).await?;
@@ -198,16 +179,9 @@ impl Incoming {
     }
 
     /// Reads until `end` bytes are there, and not past the next header.
-    async fn fill<S: AsyncRead + Unpin>(
-        &mut self,
-        io: &mut S,
-        end: usize,
-    ) -> Result<(), HandshakeError> {
+    async fn fill<S: AsyncRead + Unpin>(&mut self, io: &mut S, end: usize) -> Result<(), HandshakeError> {
         while self.filled < end {
-            let room = self
-                .buffer
-                .get_mut(self.filled..end)
-                .ok_or(HandshakeError::FlightTooLong)?;
+            let room = self.buffer.get_mut(self.filled..end).ok_or(HandshakeError::FlightTooLong)?;
             match io.read(room).await? {
                 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 read => self.filled += read,
@@ -230,19 +204,13 @@ async fn encode<S: AsyncWrite + Unpin, D>(
                 *pending += written;
                 return Ok(());
             }
-            Err(EncodeError::InsufficientSize(_)) if *pending > 0 => {
-                send(io, outgoing, pending).await?
-            }
+            Err(EncodeError::InsufficientSize(_)) if *pending > 0 => send(io, outgoing, pending).await?,
             Err(_) => return Err(HandshakeError::FlightTooLong),
         }
     }
 }
 
-async fn send<S: AsyncWrite + Unpin>(
-    io: &mut S,
-    outgoing: &Buffer,
-    pending: &mut usize,
-) -> io::Result<()> {
+async fn send<S: AsyncWrite + Unpin>(io: &mut S, outgoing: &Buffer, pending: &mut usize) -> io::Result<()> {
     let length = std::mem::take(pending);
     io.write_all(&outgoing[..length]).await
 }

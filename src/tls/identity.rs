@@ -4,9 +4,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
-};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, RootCertStore, ServerConfig};
@@ -58,38 +56,23 @@ impl ServerIdentity {
         let leaf = pem::certificates(bundle.certificate.as_bytes())
             .map_err(|why| format!("serverCertificate: {why}"))?
             .swap_remove(0);
-        let validity =
-            Certificate::parse(&leaf).map_err(|error| format!("serverCertificate: {error}"))?;
+        let validity = Certificate::parse(&leaf).map_err(|error| format!("serverCertificate: {error}"))?;
         let (not_before, not_after) = (validity.not_before, validity.not_after);
         let now = clock.now();
         if now > not_after {
-            return Err(format!(
-                "serverCertificate: expired {} s ago (the clock says {now})",
-                now - not_after
-            ));
+            return Err(format!("serverCertificate: expired {} s ago (the clock says {now})", now - not_after));
         }
-        let key = pem::private_key(bundle.private_key.as_bytes())
-            .map_err(|why| format!("serverPrivateKey: {why}"))?;
-        let key =
-            CertifiedKey::from_der(vec![leaf], key, &provider).map_err(|error| match error {
-                Error::InconsistentKeys(_) => {
-                    "serverPrivateKey: does not belong to serverCertificate".into()
-                }
-                other => format!("serverPrivateKey: {other}"),
-            })?;
-        let anchors = anchors(bundle.client_chain.as_bytes())
-            .map_err(|why| format!("clientCertificateChain: {why}"))?;
-        let mut config = server_config(provider, key, anchors, clock)
-            .map_err(|error| format!("clientCertificateChain: {error}"))?;
-        config.alpn_protocols = protocols
-            .into_iter()
-            .map(|name| name.as_bytes().to_vec())
-            .collect();
-        Ok(Self {
-            config: Arc::new(config),
-            not_before,
-            not_after,
-        })
+        let key = pem::private_key(bundle.private_key.as_bytes()).map_err(|why| format!("serverPrivateKey: {why}"))?;
+        let key = CertifiedKey::from_der(vec![leaf], key, &provider).map_err(|error| match error {
+            Error::InconsistentKeys(_) => "serverPrivateKey: does not belong to serverCertificate".into(),
+            other => format!("serverPrivateKey: {other}"),
+        })?;
+        let anchors =
+            anchors(bundle.client_chain.as_bytes()).map_err(|why| format!("clientCertificateChain: {why}"))?;
+        let mut config =
+            server_config(provider, key, anchors, clock).map_err(|error| format!("clientCertificateChain: {error}"))?;
+        config.alpn_protocols = protocols.into_iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Self { config: Arc::new(config), not_before, not_after })
     }
 
     /// From when the certificate is valid, seconds since 1970.
@@ -107,9 +90,7 @@ impl ServerIdentity {
 pub(super) fn anchors(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut anchors = RootCertStore::empty();
     for (at, certificate) in pem::certificates(pem)?.into_iter().enumerate() {
-        anchors
-            .add(certificate)
-            .map_err(|error| format!("certificate {} can't be a trust anchor: {error}", at + 1))?;
+        anchors.add(certificate).map_err(|error| format!("certificate {} can't be a trust anchor: {error}", at + 1))?;
     }
     Ok(anchors)
 }

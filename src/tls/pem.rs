@@ -14,11 +14,7 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, S
             return Err(format!("over {TRUST_ANCHORS} certificates"));
         }
     }
-    if found.is_empty() {
-        Err("no PEM certificate in it".into())
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err("no PEM certificate in it".into()) } else { Ok(found) }
 }
 
 /// The first private key in a PEM text: PKCS#8, or the older PKCS#1 and SEC1.

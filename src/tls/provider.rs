@@ -25,11 +25,8 @@ const AES: [SupportedCipherSuite; 6] = [
 
 /// TLS 1.2 and 1.3 with ECDHE over X25519, P-256 and P-384; AES-GCM first only where the CPU has AES.
 pub(super) fn provider() -> Arc<CryptoProvider> {
-    let cipher_suites = if aes_in_hardware() {
-        [AES.as_slice(), &CHACHA20].concat()
-    } else {
-        [CHACHA20.as_slice(), &AES].concat()
-    };
+    let cipher_suites =
+        if aes_in_hardware() { [AES.as_slice(), &CHACHA20].concat() } else { [CHACHA20.as_slice(), &AES].concat() };
     Arc::new(CryptoProvider {
         cipher_suites,
         kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
@@ -41,11 +38,9 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 /// much on the MIPS and ARMv7 cores of most routers.
 fn aes_in_hardware() -> bool {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return std::arch::is_x86_feature_detected!("aes")
-        && std::arch::is_x86_feature_detected!("pclmulqdq");
+    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
     #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes")
-        && std::arch::is_aarch64_feature_detected!("pmull");
+    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
     #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
     return false;
 }

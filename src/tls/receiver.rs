@@ -32,26 +32,13 @@ impl Receiver {
     /// `start` is what came after the handshake: at most one record header.
     pub(super) fn new(opener: Opener, start: &[u8]) -> Result<Self, RecordError> {
         let mut header = [0; TLS_HEADER];
-        header
-            .get_mut(..start.len())
-            .ok_or(RecordError::Header)?
-            .copy_from_slice(start);
-        Ok(Self {
-            opener,
-            header,
-            header_length: start.len(),
-            buffer: None,
-            filled: 0,
-            plain: 0..0,
-        })
+        header.get_mut(..start.len()).ok_or(RecordError::Header)?.copy_from_slice(start);
+        Ok(Self { opener, header, header_length: start.len(), buffer: None, filled: 0, plain: 0..0 })
     }
 
     /// Application data that was opened and not taken.
     pub(super) fn plain(&self) -> &[u8] {
-        self.buffer
-            .as_deref()
-            .and_then(|buffer| buffer.get(self.plain.clone()))
-            .unwrap_or_default()
+        self.buffer.as_deref().and_then(|buffer| buffer.get(self.plain.clone())).unwrap_or_default()
     }
 
     /// Takes `count` bytes of [`plain`](Self::plain).
@@ -89,29 +76,20 @@ impl Receiver {
             self.filled = TLS_HEADER;
         }
         while self.filled < length {
-            self.filled += ready!(poll_read(
-                cx,
-                io,
-                &mut buffer[self.filled..length + TLS_HEADER]
-            ))?;
+            self.filled += ready!(poll_read(cx, io, &mut buffer[self.filled..length + TLS_HEADER]))?;
         }
         let next = &buffer[length..self.filled];
         self.header[..next.len()].copy_from_slice(next);
         self.header_length = next.len();
         self.filled = 0;
-        Poll::Ready(Ok(self.opener.open(&mut buffer[..length]).map(
-            |(content_type, plain)| {
-                self.plain = plain;
-                content_type
-            },
-        )))
+        Poll::Ready(Ok(self.opener.open(&mut buffer[..length]).map(|(content_type, plain)| {
+            self.plain = plain;
+            content_type
+        })))
     }
 
     /// Goes on with new keys (a TLS 1.3 key update).
-    pub(super) fn rekey(
-        &mut self,
-        secrets: (u64, ConnectionTrafficSecrets),
-    ) -> Result<(), RecordError> {
+    pub(super) fn rekey(&mut self, secrets: (u64, ConnectionTrafficSecrets)) -> Result<(), RecordError> {
         self.opener = Opener::new(ProtocolVersion::TLSv1_3, secrets)?;
         Ok(())
     }
@@ -128,11 +106,7 @@ impl Receiver {
 }
 
 /// Reads at least one byte; the end of the bytes is an error, because TLS has an end of its own.
-fn poll_read<S: AsyncRead + Unpin>(
-    cx: &mut Context<'_>,
-    io: &mut S,
-    into: &mut [u8],
-) -> Poll<io::Result<usize>> {
+fn poll_read<S: AsyncRead + Unpin>(cx: &mut Context<'_>, io: &mut S, into: &mut [u8]) -> Poll<io::Result<usize>> {
     let mut into = ReadBuf::new(into);
     ready!(Pin::new(io).poll_read(cx, &mut into))?;
     Poll::Ready(match into.filled().len() {

@@ -8,8 +8,7 @@
 use core::ops::Range;
 
 use ring::aead::{
-    AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, MAX_TAG_LEN, NONCE_LEN, Nonce,
-    UnboundKey,
+    AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, MAX_TAG_LEN, NONCE_LEN, Nonce, UnboundKey,
 };
 use rustls::{ConnectionTrafficSecrets, ContentType, ProtocolVersion};
 
@@ -86,12 +85,7 @@ impl Keyed {
         };
         let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| RecordError::Secrets)?;
         let iv = iv.as_ref().try_into().map_err(|_| RecordError::Secrets)?;
-        Ok(Self {
-            key: LessSafeKey::new(key),
-            iv,
-            sequence,
-            framing,
-        })
+        Ok(Self { key: LessSafeKey::new(key), iv, sequence, framing })
     }
 
     /// The number of this record; 2^64 of them take longer than the hardware lasts.
@@ -105,10 +99,7 @@ impl Keyed {
     /// rustls chooses the explicit part for AES-GCM in TLS 1.2, where it only must not repeat).
     fn nonce(&self, sequence: u64) -> [u8; NONCE_LEN] {
         let mut nonce = self.iv;
-        for (byte, part) in nonce[NONCE_LEN - 8..]
-            .iter_mut()
-            .zip(sequence.to_be_bytes())
-        {
+        for (byte, part) in nonce[NONCE_LEN - 8..].iter_mut().zip(sequence.to_be_bytes()) {
             *byte ^= part;
         }
         nonce
@@ -117,12 +108,7 @@ impl Keyed {
 
 /// Additional data: in TLS 1.3 the header as it travels, in TLS 1.2 the sequence number and the
 /// header with the length of the plaintext.
-fn additional_data(
-    framing: Framing,
-    sequence: u64,
-    header: [u8; TLS_HEADER],
-    plain: usize,
-) -> Aad<AdditionalData> {
+fn additional_data(framing: Framing, sequence: u64, header: [u8; TLS_HEADER], plain: usize) -> Aad<AdditionalData> {
     let mut bytes = [0; 8 + TLS_HEADER];
     let used = match framing {
         Framing::Tls13 => {
@@ -153,13 +139,7 @@ impl AsRef<[u8]> for AdditionalData {
 
 fn header(content_type: ContentType, length: usize) -> [u8; TLS_HEADER] {
     let [high, low] = (length as u16).to_be_bytes();
-    [
-        content_type.into(),
-        LEGACY_VERSION[0],
-        LEGACY_VERSION[1],
-        high,
-        low,
-    ]
+    [content_type.into(), LEGACY_VERSION[0], LEGACY_VERSION[1], high, low]
 }
 
 /// Seals what is sent.
@@ -175,17 +155,11 @@ impl Sealer {
         secrets: (u64, ConnectionTrafficSecrets),
         limit: u64,
     ) -> Result<Self, RecordError> {
-        Ok(Self {
-            keyed: Keyed::new(version, secrets)?,
-            limit,
-        })
+        Ok(Self { keyed: Keyed::new(version, secrets)?, limit })
     }
 
     /// New keys of the same cipher (a TLS 1.3 key update).
-    pub(super) fn rekey(
-        &mut self,
-        secrets: (u64, ConnectionTrafficSecrets),
-    ) -> Result<(), RecordError> {
+    pub(super) fn rekey(&mut self, secrets: (u64, ConnectionTrafficSecrets)) -> Result<(), RecordError> {
         self.keyed = Keyed::new(ProtocolVersion::TLSv1_3, secrets)?;
         Ok(())
     }
@@ -250,10 +224,7 @@ impl Sealer {
 pub(super) struct Opener(Keyed);
 
 impl Opener {
-    pub(super) fn new(
-        version: ProtocolVersion,
-        secrets: (u64, ConnectionTrafficSecrets),
-    ) -> Result<Self, RecordError> {
+    pub(super) fn new(version: ProtocolVersion, secrets: (u64, ConnectionTrafficSecrets)) -> Result<Self, RecordError> {
         Keyed::new(version, secrets).map(Self)
     }
 
@@ -263,10 +234,7 @@ impl Opener {
     }
 
     /// Opens one whole record, header included; returns its type and where its plaintext is.
-    pub(super) fn open(
-        &mut self,
-        record: &mut [u8],
-    ) -> Result<(ContentType, Range<usize>), RecordError> {
+    pub(super) fn open(&mut self, record: &mut [u8]) -> Result<(ContentType, Range<usize>), RecordError> {
         let header: [u8; TLS_HEADER] = *record.first_chunk().ok_or(RecordError::Header)?;
         let outer_type = ContentType::from(header[0]);
         let framing = self.0.framing;
@@ -274,15 +242,11 @@ impl Opener {
             return Err(RecordError::Header);
         }
         let start = framing.prefix();
-        let plain = record
-            .len()
-            .checked_sub(start + MAX_TAG_LEN)
-            .ok_or(RecordError::Authentication)?;
+        let plain = record.len().checked_sub(start + MAX_TAG_LEN).ok_or(RecordError::Authentication)?;
         let sequence = self.0.next()?;
         let mut nonce = self.0.nonce(sequence);
         if framing == Framing::Tls12Explicit {
-            nonce[..NONCE_LEN - EXPLICIT_NONCE]
-                .copy_from_slice(&self.0.iv[..NONCE_LEN - EXPLICIT_NONCE]);
+            nonce[..NONCE_LEN - EXPLICIT_NONCE].copy_from_slice(&self.0.iv[..NONCE_LEN - EXPLICIT_NONCE]);
             nonce[NONCE_LEN - EXPLICIT_NONCE..].copy_from_slice(&record[TLS_HEADER..start]);
         }
         self.0
@@ -296,10 +260,7 @@ impl Opener {
         let (content_type, length) = if framing == Framing::Tls13 {
             // TLSInnerPlaintext: content, its type, then padding of zeros.
             let padded = &record[start..start + plain];
-            let end = padded
-                .iter()
-                .rposition(|&byte| byte != 0)
-                .ok_or(RecordError::Padding)?;
+            let end = padded.iter().rposition(|&byte| byte != 0).ok_or(RecordError::Padding)?;
             (ContentType::from(padded[end]), end)
         } else {
             (outer_type, plain)
@@ -359,9 +320,7 @@ mod tests {
         let mut buffer = vec![0; RECORD_BUF];
         let start = sealer.prefix();
         buffer[start..start + plain.len()].copy_from_slice(plain);
-        let length = sealer
-            .seal(ContentType::ApplicationData, &mut buffer, plain.len())
-            .expect("sealed");
+        let length = sealer.seal(ContentType::ApplicationData, &mut buffer, plain.len()).expect("sealed");
         buffer.truncate(length);
         buffer
     }
@@ -372,10 +331,7 @@ mod tests {
             let (mut sealer, mut opener) = pair(version, which);
             for plain in [&b"hello"[..], b"", &[0; TLS_PLAINTEXT_MAX]] {
                 let mut record = sealed(&mut sealer, plain);
-                assert_eq!(
-                    record_length(*record.first_chunk().expect("a header")),
-                    Ok(record.len())
-                );
+                assert_eq!(record_length(*record.first_chunk().expect("a header")), Ok(record.len()));
                 let (content_type, range) = opener.open(&mut record).expect("opens");
                 assert_eq!(content_type, ContentType::ApplicationData);
                 assert_eq!(&record[range], plain);
@@ -383,11 +339,7 @@ mod tests {
             let skipped = sealed(&mut sealer, b"1");
             assert!(!skipped.is_empty());
             let mut late = sealed(&mut sealer, b"2");
-            assert_eq!(
-                opener.open(&mut late),
-                Err(RecordError::Authentication),
-                "{version:?} {which}"
-            );
+            assert_eq!(opener.open(&mut late), Err(RecordError::Authentication), "{version:?} {which}");
         }
     }
 
@@ -402,11 +354,7 @@ mod tests {
                 record[at] ^= 1;
                 // TLS 1.2 authenticates its own idea of the length, not the header's.
                 let length_byte = (3..5).contains(&at) && version == ProtocolVersion::TLSv1_2;
-                assert_eq!(
-                    opener.open(&mut record).is_err(),
-                    !length_byte,
-                    "byte {at} {version:?} {which}"
-                );
+                assert_eq!(opener.open(&mut record).is_err(), !length_byte, "byte {at} {version:?} {which}");
             }
         }
     }
@@ -422,21 +370,15 @@ mod tests {
         }
         let (mut sealer, mut opener) = pair(ProtocolVersion::TLSv1_3, 0);
         let mut buffer = vec![0; 64];
-        let length = sealer
-            .seal(ContentType::from(0), &mut buffer, 3)
-            .expect("sealed");
-        assert_eq!(
-            opener.open(&mut buffer[..length]),
-            Err(RecordError::Padding)
-        );
+        let length = sealer.seal(ContentType::from(0), &mut buffer, 3).expect("sealed");
+        assert_eq!(opener.open(&mut buffer[..length]), Err(RecordError::Padding));
     }
 
     #[test]
     fn a_worn_key_seals_nothing_more() {
         let mut sealer = Sealer::new(ProtocolVersion::TLSv1_2, secrets(0, 0), 5).expect("a sealer");
         let mut buffer = vec![0; 64];
-        let mut seal =
-            |sealer: &mut Sealer| sealer.seal(ContentType::ApplicationData, &mut buffer, 1);
+        let mut seal = |sealer: &mut Sealer| sealer.seal(ContentType::ApplicationData, &mut buffer, 1);
         assert!(!sealer.is_worn());
         assert!(seal(&mut sealer).is_ok() && seal(&mut sealer).is_ok());
         assert!(sealer.is_worn());
@@ -450,13 +392,7 @@ mod tests {
     fn headers_of_other_protocols_are_refused() {
         assert_eq!(record_length(*b"GET /"), Err(RecordError::Header));
         assert_eq!(record_length([22, 2, 0, 0, 1]), Err(RecordError::Header));
-        assert_eq!(
-            record_length([23, 3, 3, 0x41, 0x01]),
-            Err(RecordError::Overflow)
-        );
-        assert_eq!(
-            record_length([23, 3, 3, 0x41, 0x00]),
-            Ok(TLS_HEADER + TLS_CIPHERTEXT_MAX)
-        );
+        assert_eq!(record_length([23, 3, 3, 0x41, 0x01]), Err(RecordError::Overflow));
+        assert_eq!(record_length([23, 3, 3, 0x41, 0x00]), Ok(TLS_HEADER + TLS_CIPHERTEXT_MAX));
     }
 }

@@ -32,13 +32,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(sealer: Sealer) -> Self {
-        Self {
-            sealer,
-            buffer: None,
-            plain: 0,
-            sealed: 0..0,
-            closed: false,
-        }
+        Self { sealer, buffer: None, plain: 0, sealed: 0..0, closed: false }
     }
 
     /// Room for at least `least` more bytes of plaintext (at most [`TLS_PLAINTEXT_MAX`]), after
@@ -93,8 +87,7 @@ impl Sender {
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx, io))?;
         if !self.closed {
-            self.seal_alert(WARNING, AlertDescription::CloseNotify)
-                .map_err(StreamError::from)?;
+            self.seal_alert(WARNING, AlertDescription::CloseNotify).map_err(StreamError::from)?;
             ready!(self.poll_drain(cx, io))?;
         }
         Poll::Ready(Ok(()))
@@ -102,12 +95,7 @@ impl Sender {
 
     /// Tells the peer what it did wrong, as far as that is possible without waiting. What was
     /// gathered is dropped, and nothing can be written any more.
-    pub(super) fn abort<S: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut S,
-        alert: AlertDescription,
-    ) {
+    pub(super) fn abort<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S, alert: AlertDescription) {
         if !self.closed {
             self.plain = 0;
             if self.poll_drain(cx, io).is_ready() && self.seal_alert(FATAL, alert).is_ok() {
@@ -133,8 +121,7 @@ impl Sender {
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx, io))?;
         let secrets = secrets()?;
-        self.seal(ContentType::Handshake, message)
-            .map_err(StreamError::from)?;
+        self.seal(ContentType::Handshake, message).map_err(StreamError::from)?;
         self.sealer.rekey(secrets).map_err(StreamError::from)?;
         Poll::Ready(Ok(()))
     }
@@ -146,9 +133,7 @@ impl Sender {
 
     fn seal_gathered(&mut self) -> Result<(), RecordError> {
         if let Some(buffer) = self.buffer.as_mut().filter(|_| self.plain > 0) {
-            let length = self
-                .sealer
-                .seal(ContentType::ApplicationData, buffer, self.plain)?;
+            let length = self.sealer.seal(ContentType::ApplicationData, buffer, self.plain)?;
             self.plain = 0;
             self.sealed = 0..length;
         }
@@ -170,11 +155,7 @@ impl Sender {
         self.seal(ContentType::Alert, &[level, alert.into()])
     }
 
-    fn poll_drain<S: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut S,
-    ) -> Poll<io::Result<()>> {
+    fn poll_drain<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
         while let Some(buffer) = self.buffer.as_ref().filter(|_| !self.sealed.is_empty()) {
             match ready!(Pin::new(&mut *io).poll_write(cx, &buffer[self.sealed.clone()]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

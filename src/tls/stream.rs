@@ -79,15 +79,7 @@ pub struct TlsStream<S> {
 
 impl<S> TlsStream<S> {
     pub(super) fn new(io: S, receiver: Receiver, sender: Sender, keys: Keys) -> Self {
-        Self {
-            io,
-            receiver,
-            sender,
-            keys,
-            end: None,
-            ticket: 0,
-            key_update_due: false,
-        }
+        Self { io, receiver, sender, keys, end: None, ticket: 0, key_update_due: false }
     }
 
     /// How many pooled buffers (of [`RECORD_BUF`](crate::limits::RECORD_BUF) bytes) are held now.
@@ -103,9 +95,7 @@ impl<S> TlsStream<S> {
 
 impl<S> fmt::Debug for TlsStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsStream")
-            .field("buffers_held", &self.buffers_held())
-            .finish_non_exhaustive()
+        f.debug_struct("TlsStream").field("buffers_held", &self.buffers_held()).finish_non_exhaustive()
     }
 }
 
@@ -121,12 +111,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 Some(End::Failed(error)) => return Poll::Ready(Err(error.into())),
                 None => {}
             }
-            let record =
-                ready!(self.receiver.poll_record(cx, &mut self.io)).inspect_err(|error| {
-                    if error.kind() == io::ErrorKind::UnexpectedEof {
-                        self.end = Some(End::Failed(StreamError::Truncated));
-                    }
-                })?;
+            let record = ready!(self.receiver.poll_record(cx, &mut self.io)).inspect_err(|error| {
+                if error.kind() == io::ErrorKind::UnexpectedEof {
+                    self.end = Some(End::Failed(StreamError::Truncated));
+                }
+            })?;
             if let Err((error, alert)) = self.handle(record) {
                 self.end = Some(End::Failed(error));
                 if let Some(alert) = alert {
@@ -151,12 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 let alert = match error {
                     RecordError::Authentication => AlertDescription::BadRecordMac,
                     RecordError::Overflow => AlertDescription::RecordOverflow,
-                    RecordError::Header | RecordError::Padding => {
-                        AlertDescription::UnexpectedMessage
-                    }
-                    RecordError::Exhausted | RecordError::Secrets => {
-                        AlertDescription::InternalError
-                    }
+                    RecordError::Header | RecordError::Padding => AlertDescription::UnexpectedMessage,
+                    RecordError::Exhausted | RecordError::Secrets => AlertDescription::InternalError,
                 };
                 return fault(error.into(), alert);
             }
@@ -206,9 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 messages = &messages[skipped..];
                 continue;
             }
-            let Some((&[kind, high, middle, low], rest)) =
-                messages.split_first_chunk::<HANDSHAKE_HEADER>()
-            else {
+            let Some((&[kind, high, middle, low], rest)) = messages.split_first_chunk::<HANDSHAKE_HEADER>() else {
                 return Err(StreamError::Unexpected);
             };
             let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
@@ -237,10 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         if self.key_update_due || self.sender.is_worn() {
             let message = [KEY_UPDATE, 0, 0, 1, 0];
             let keys = &mut self.keys;
-            ready!(
-                self.sender
-                    .poll_rekey(cx, &mut self.io, &message, || keys.next(true))
-            )?;
+            ready!(self.sender.poll_rekey(cx, &mut self.io, &message, || keys.next(true)))?;
             self.key_update_due = false;
         }
         Poll::Ready(Ok(()))
@@ -271,11 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for TlsStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_plain(cx))?;
         let plain = this.receiver.plain();
@@ -287,11 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         poll_copy_into(self.get_mut(), cx, bytes)
     }
 
@@ -314,9 +286,5 @@ pub(super) fn keys_for<D>(
     connection: KernelConnection<D>,
     wrap: fn(Box<KernelConnection<D>>) -> Keys,
 ) -> Keys {
-    if version == ProtocolVersion::TLSv1_3 {
-        wrap(Box::new(connection))
-    } else {
-        Keys::Fixed
-    }
+    if version == ProtocolVersion::TLSv1_3 { wrap(Box::new(connection)) } else { Keys::Fixed }
 }

@@ -43,11 +43,7 @@ impl Gateway {
             clock: system_clock(),
         };
         change(&mut context);
-        Self {
-            pki,
-            acceptor,
-            context: Arc::new(context),
-        }
+        Self { pki, acceptor, context: Arc::new(context) }
     }
 
     pub(crate) fn policy(allow: Option<&str>, deny: Option<&str>) -> Self {
@@ -64,19 +60,13 @@ impl Gateway {
         tokio::spawn(async move {
             if let Ok(accepted) = acceptor.accept(channel).await {
                 let handler = Handler::for_protocol(&accepted.protocol).expect("a known protocol");
-                handler
-                    .serve(accepted.stream, &accepted.facts, &context)
-                    .await;
+                handler.serve(accepted.stream, &accepted.facts, &context).await;
             }
         })
     }
 
     /// Opens a channel for a client that asks for this protocol.
-    pub(crate) async fn open(
-        &self,
-        client: &Client,
-        protocol: &str,
-    ) -> (TlsStream<DuplexStream>, JoinHandle<()>) {
+    pub(crate) async fn open(&self, client: &Client, protocol: &str) -> (TlsStream<DuplexStream>, JoinHandle<()>) {
         let (near, far) = duplex(WINDOW);
         let served = self.serve(far);
         let stream = wire::handshake(near, client.config(&TLS13, &[protocol])).await;

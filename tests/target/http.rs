@@ -27,10 +27,7 @@ impl Caller {
 
     pub(crate) async fn with_config(gateway: &Gateway, client: &Client, config: &str) -> Self {
         let (stream, served) = gateway.open(client, HTTP).await;
-        let mut caller = Self {
-            stream: BufReader::new(stream),
-            served,
-        };
+        let mut caller = Self { stream: BufReader::new(stream), served };
         caller.send(config).await;
         caller
     }
@@ -40,18 +37,12 @@ impl Caller {
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream
-            .write_all(bytes.as_ref())
-            .await
-            .expect("written");
+        self.stream.write_all(bytes.as_ref()).await.expect("written");
         self.stream.flush().await.expect("flushed");
     }
 
     pub(crate) async fn response(&mut self) -> Message {
-        read(&mut self.stream)
-            .await
-            .expect("a response")
-            .expect("not the end")
+        read(&mut self.stream).await.expect("a response").expect("not the end")
     }
 
     pub(crate) async fn call(&mut self, request: impl AsRef<[u8]>) -> Message {
@@ -62,10 +53,7 @@ impl Caller {
     /// The connection ends cleanly and without another byte.
     pub(crate) async fn ends(mut self) {
         let mut rest = Vec::new();
-        self.stream
-            .read_to_end(&mut rest)
-            .await
-            .expect("a clean end");
+        self.stream.read_to_end(&mut rest).await.expect("a clean end");
         assert_eq!(rest, b"", "{}", rest.escape_ascii());
         self.served.await.expect("served");
     }
@@ -73,17 +61,9 @@ impl Caller {
 
 /// The request as the target saw it: line, fields in order, body.
 fn echo(request: &Message, _: usize) -> Answer {
-    let fields: String = request
-        .fields
-        .iter()
-        .map(|(name, value)| format!("{name}={value};"))
-        .collect();
+    let fields: String = request.fields.iter().map(|(name, value)| format!("{name}={value};")).collect();
     let body = String::from_utf8_lossy(&request.body);
-    let trailers: String = request
-        .trailers
-        .iter()
-        .map(|(name, value)| format!("{name}={value};"))
-        .collect();
+    let trailers: String = request.trailers.iter().map(|(name, value)| format!("{name}={value};")).collect();
     Answer::ok(&format!("{}|{fields}|{body}|{trailers}", request.line))
 }
 
@@ -99,17 +79,10 @@ async fn requests_follow_each_other_on_both_connections() {
     let (gateway, target, client) = echoing().await;
     let mut caller = Caller::new(&gateway, &client).await;
     let host = format!("Host=127.0.0.1:{};", target.port);
-    let response = caller
-        .call("GET /a?b=c HTTP/1.1\r\nHost: localhost:1\r\nX: y\r\n\r\n")
-        .await;
+    let response = caller.call("GET /a?b=c HTTP/1.1\r\nHost: localhost:1\r\nX: y\r\n\r\n").await;
     assert_eq!(response.text(), format!("GET /a?b=c HTTP/1.1|{host}X=y;||"));
-    let response = caller
-        .call("POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
-        .await;
-    assert_eq!(
-        response.text(),
-        format!("POST /p HTTP/1.1|{host}Content-Length=5;|hello|")
-    );
+    let response = caller.call("POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello").await;
+    assert_eq!(response.text(), format!("POST /p HTTP/1.1|{host}Content-Length=5;|hello|"));
     let response = caller
         .call(
             "PUT /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
@@ -122,9 +95,7 @@ async fn requests_follow_each_other_on_both_connections() {
     );
     assert_eq!(response.field("connection"), None);
     assert_eq!(target.connections(), 1);
-    let response = caller
-        .call("GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
-        .await;
+    let response = caller.call("GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await;
     assert_eq!(response.field("connection"), Some("close"));
     caller.ends().await;
 }
@@ -133,18 +104,10 @@ async fn requests_follow_each_other_on_both_connections() {
 async fn pipelined_requests_are_answered_in_order() {
     let (gateway, _target, client) = echoing().await;
     let mut caller = Caller::new(&gateway, &client).await;
-    let requests: String = (0..10)
-        .map(|at| format!("GET /{at} HTTP/1.1\r\n\r\n"))
-        .collect();
+    let requests: String = (0..10).map(|at| format!("GET /{at} HTTP/1.1\r\n\r\n")).collect();
     caller.send(requests).await;
     for at in 0..10 {
-        assert!(
-            caller
-                .response()
-                .await
-                .text()
-                .starts_with(&format!("GET /{at} "))
-        );
+        assert!(caller.response().await.text().starts_with(&format!("GET /{at} ")));
     }
     drop(caller);
 }
@@ -161,9 +124,9 @@ async fn every_framing_of_a_response_reaches_the_client() {
         Some("/old") => Answer::last("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n12345"),
         Some("/204") => Answer::raw("HTTP/1.1 204 No Content\r\n\r\n"),
         Some("/304") => Answer::raw("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"),
-        Some("/103") => Answer::raw(
-            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345",
-        ),
+        Some("/103") => {
+            Answer::raw("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345")
+        }
         Some("/empty") => Answer::ok(""),
         _ => Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"),
     })
@@ -171,35 +134,22 @@ async fn every_framing_of_a_response_reaches_the_client() {
     let mut caller = Caller::new(&gateway, &gateway.pki.client("127.0.0.1", target.port)).await;
     for path in ["/length", "/chunks", "/close", "/old", "/length"] {
         let response = caller.call(format!("GET {path} HTTP/1.1\r\n\r\n")).await;
-        assert_eq!(
-            (response.status(), response.text()),
-            ("200", "12345"),
-            "{path}"
-        );
+        assert_eq!((response.status(), response.text()), ("200", "12345"), "{path}");
         assert_eq!(response.trailers.len(), usize::from(path == "/chunks"));
     }
     caller.send("HEAD /head HTTP/1.1\r\n\r\n").await;
-    let head = read_head(&mut caller.stream)
-        .await
-        .expect("read")
-        .expect("a head");
+    let head = read_head(&mut caller.stream).await.expect("read").expect("a head");
     assert_eq!(head.field("content-length"), Some("9999"));
     for (path, status) in [("/204", "204"), ("/304", "304")] {
         caller.send(format!("GET {path} HTTP/1.1\r\n\r\n")).await;
-        let head = read_head(&mut caller.stream)
-            .await
-            .expect("read")
-            .expect("a head");
+        let head = read_head(&mut caller.stream).await.expect("read").expect("a head");
         assert_eq!(head.status(), status);
     }
     let early = caller.call("GET /103 HTTP/1.1\r\n\r\n").await;
     assert_eq!((early.status(), early.field("link")), ("103", Some("x")));
     assert_eq!(caller.response().await.text(), "12345");
     assert_eq!(caller.call("GET /empty HTTP/1.1\r\n\r\n").await.text(), "");
-    assert_eq!(
-        caller.call("GET /length HTTP/1.1\r\n\r\n").await.text(),
-        "12345"
-    );
+    assert_eq!(caller.call("GET /length HTTP/1.1\r\n\r\n").await.text(), "12345");
 }
 
 #[tokio::test]
@@ -223,15 +173,11 @@ async fn a_client_may_wait_for_continue() {
     let gateway = Gateway::new();
     let target = Target::start_with(|stream| async move {
         let mut stream = BufReader::new(stream);
-        let mut request = read_head(&mut stream)
-            .await?
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut request = read_head(&mut stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
         assert_eq!(request.field("expect"), Some("100-continue"));
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         read_body(&mut stream, &mut request).await?;
-        stream
-            .write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
-            .await?;
+        stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").await?;
         stream.flush().await
     })
     .await;
@@ -247,16 +193,12 @@ async fn a_target_may_answer_before_it_has_the_body() {
     let target = Target::start_with(|stream| async move {
         let mut stream = BufReader::new(stream);
         read_head(&mut stream).await?;
-        stream
-            .write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
-            .await?;
+        stream.write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno").await?;
         stream.flush().await
     })
     .await;
     let mut caller = Caller::new(&gateway, &gateway.pki.client("127.0.0.1", target.port)).await;
-    let response = caller
-        .call("POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nstart")
-        .await;
+    let response = caller.call("POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nstart").await;
     assert_eq!((response.status(), response.text()), ("413", "no"));
     // The rest of the body may or may not come: nothing can follow on this connection.
     assert_eq!(response.field("connection"), Some("close"));
@@ -280,21 +222,12 @@ async fn upgrades_become_a_tunnel() {
     })
     .await;
     let mut caller = Caller::new(&gateway, &gateway.pki.client("127.0.0.1", target.port)).await;
-    let response = caller
-        .call("GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\n")
-        .await;
-    assert_eq!(
-        (response.status(), response.field("upgrade")),
-        ("101", Some("shout"))
-    );
+    let response = caller.call("GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\n").await;
+    assert_eq!((response.status(), response.field("upgrade")), ("101", Some("shout")));
     caller.send("hello, not HTTP\n").await;
     caller.stream.shutdown().await.expect("closed");
     let mut heard = Vec::new();
-    caller
-        .stream
-        .read_to_end(&mut heard)
-        .await
-        .expect("a clean end");
+    caller.stream.read_to_end(&mut heard).await.expect("a clean end");
     assert_eq!(heard, b"READY HELLO, NOT HTTP\n");
     caller.served.await.expect("served");
 }
@@ -309,26 +242,18 @@ async fn an_unreachable_target_is_a_500_and_the_connection_stays() {
     tokio::task::yield_now().await;
     let mut caller = Caller::new(&gateway, &gateway.pki.client("127.0.0.1", closed)).await;
     for _ in 0..2 {
-        let body =
-            "POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n".to_owned() + &"x".repeat(100_000);
+        let body = "POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n".to_owned() + &"x".repeat(100_000);
         let response = caller.call(body).await;
         assert_eq!(response.status(), "500");
         assert_eq!(response.field("content-type"), Some("application/json"));
-        let message = format!(
-            "{{\"message\":\"gateway: 127.0.0.1:{closed}: 127.0.0.1:{closed} can't be reached: "
-        );
+        let message = format!("{{\"message\":\"gateway: 127.0.0.1:{closed}: 127.0.0.1:{closed} can't be reached: ");
         assert!(response.text().starts_with(&message), "{}", response.text());
         let chunks = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
         assert_eq!(caller.call(chunks).await.status(), "500");
     }
     // Nobody knows whether the body comes now, or how much of it.
-    let response = caller
-        .call("POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
-        .await;
-    assert_eq!(
-        (response.status(), response.field("connection")),
-        ("500", Some("close"))
-    );
+    let response = caller.call("POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+    assert_eq!((response.status(), response.field("connection")), ("500", Some("close")));
     caller.ends().await;
 }
 
@@ -341,10 +266,7 @@ async fn a_policy_refusal_is_a_403_that_says_so() {
     assert_eq!(response.status(), "403");
     assert_eq!(
         response.text(),
-        format!(
-            "{{\"message\":\"gateway: 127.0.0.1:{}: refused by this gateway's policy\"}}",
-            target.port
-        )
+        format!("{{\"message\":\"gateway: 127.0.0.1:{}: refused by this gateway's policy\"}}", target.port)
     );
     assert_eq!(caller.call("GET / HTTP/1.1\r\n\r\n").await.status(), "403");
     assert_eq!(target.connections(), 0);
@@ -356,11 +278,7 @@ async fn routing_is_asked_for_when_it_is_needed() {
     let mut caller = Caller::new(&gateway, &gateway.pki.client_with(&[], 300)).await;
     let response = caller.call("GET / HTTP/1.1\r\n\r\n").await;
     assert_eq!(response.status(), "400");
-    assert!(
-        response
-            .text()
-            .contains("no routing extension (1.3.6.1.4.1.12345.100.1)")
-    );
+    assert!(response.text().contains("no routing extension (1.3.6.1.4.1.12345.100.1)"));
 }
 
 #[tokio::test]
@@ -368,29 +286,19 @@ async fn what_can_not_be_framed_is_refused_and_the_connection_ends() {
     let (gateway, target, client) = echoing().await;
     let long = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(HTTP_HEAD));
     for (bytes, status) in [
-        (
-            "CONFIG\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "400",
-        ),
+        ("CONFIG\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"),
         ("CONFIG\nGET / HTTP/1.1\nHost: x\n\n", "400"),
         ("CONFIG\nGET / HTTP/1.1\r\nA : b\r\n\r\n", "400"),
         ("CONFIG\nCONNECT evil:80 HTTP/1.1\r\n\r\n", "400"),
         ("CONFIG\nGET / HTTP/1.0\r\n\r\n", "505"),
-        (
-            "CONFIG\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n0\r\n\r\n",
-            "400",
-        ),
+        ("CONFIG\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n0\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\n\r\n", "400"),
         ("CONFIG verify=maybe\n", "400"),
         (&*format!("CONFIG\n{long}"), "431"),
     ] {
         let mut caller = Caller::with_config(&gateway, &client, bytes).await;
         let response = caller.response().await;
-        assert_eq!(
-            (response.status(), response.field("connection")),
-            (status, Some("close")),
-            "{bytes}"
-        );
+        assert_eq!((response.status(), response.field("connection")), (status, Some("close")), "{bytes}");
         assert!(response.text().starts_with("{\"message\":\"gateway: "));
         caller.ends().await;
     }
@@ -438,11 +346,7 @@ async fn an_answer_that_breaks_off_can_not_be_mistaken_for_a_whole_one() {
 async fn a_kept_connection_that_went_stale_is_replaced() {
     let gateway = Gateway::new();
     // Promises to stay, and closes after one answer.
-    let target = Target::start(|_, _| Answer {
-        close: true,
-        ..Answer::ok("x")
-    })
-    .await;
+    let target = Target::start(|_, _| Answer { close: true, ..Answer::ok("x") }).await;
     let mut caller = Caller::new(&gateway, &gateway.pki.client("127.0.0.1", target.port)).await;
     for round in 1..=5 {
         assert_eq!(caller.call("GET / HTTP/1.1\r\n\r\n").await.status(), "200");
@@ -463,23 +367,15 @@ async fn only_what_may_be_sent_twice_is_sent_twice() {
     assert_eq!(caller.call("GET / HTTP/1.1\r\n\r\n").await.status(), "200");
     assert_eq!(caller.call("GET / HTTP/1.1\r\n\r\n").await.status(), "200");
     assert_eq!(target.connections(), 2);
-    assert_eq!(
-        caller
-            .call("POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
-            .await
-            .status(),
-        "500"
-    );
+    assert_eq!(caller.call("POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n").await.status(), "500");
     assert_eq!(target.connections(), 2);
 }
 
 #[tokio::test]
 async fn a_silent_target_is_given_up() {
     let gateway = Gateway::new();
-    let target = Target::start_with(|mut stream| async move {
-        stream.read_to_end(&mut Vec::new()).await.map(drop)
-    })
-    .await;
+    let target =
+        Target::start_with(|mut stream| async move { stream.read_to_end(&mut Vec::new()).await.map(drop) }).await;
     let mut caller = Caller::new(&gateway, &gateway.pki.client("127.0.0.1", target.port)).await;
     caller.send("GET / HTTP/1.1\r\n\r\n").await;
     while target.connections() == 0 {
@@ -489,11 +385,7 @@ async fn a_silent_target_is_given_up() {
     let start = tokio::time::Instant::now();
     let response = caller.response().await;
     assert_eq!(response.status(), "500");
-    assert!(
-        response.text().contains("it gives no answer for 30 s"),
-        "{}",
-        response.text()
-    );
+    assert!(response.text().contains("it gives no answer for 30 s"), "{}", response.text());
     assert!(start.elapsed().abs_diff(HTTP_TARGET_TIME) < Duration::from_secs(1));
 }
 

@@ -22,16 +22,8 @@ struct Exchange {
 
 impl Exchange {
     fn request(&self, number: usize) -> Vec<u8> {
-        let style = if self.answer_chunked {
-            "chunked"
-        } else {
-            "length"
-        };
-        let mut bytes = format!(
-            "{} /{number}/{style} HTTP/1.1\r\nHost: localhost\r\n",
-            self.method
-        )
-        .into_bytes();
+        let style = if self.answer_chunked { "chunked" } else { "length" };
+        let mut bytes = format!("{} /{number}/{style} HTTP/1.1\r\nHost: localhost\r\n", self.method).into_bytes();
         match &self.chunks {
             None if self.body.is_empty() => bytes.extend(b"\r\n"),
             None => {
@@ -74,20 +66,11 @@ fn exchange() -> impl Strategy<Value = Exchange> {
         ],
         any::<bool>(),
     )
-        .prop_map(|(method, chunks, body, answer_chunked)| Exchange {
-            method,
-            chunks,
-            body,
-            answer_chunked,
-        })
+        .prop_map(|(method, chunks, body, answer_chunked)| Exchange { method, chunks, body, answer_chunked })
 }
 
 /// Writes `bytes` in pieces that end at these cuts.
-async fn write_cut<W: tokio::io::AsyncWrite + Unpin>(
-    to: &mut W,
-    bytes: &[u8],
-    cuts: &[usize],
-) -> io::Result<()> {
+async fn write_cut<W: tokio::io::AsyncWrite + Unpin>(to: &mut W, bytes: &[u8], cuts: &[usize]) -> io::Result<()> {
     let mut at = 0;
     for cut in cuts {
         let end = bytes.len().min(at + cut);
@@ -121,10 +104,7 @@ async fn echo_in_pieces(stream: tokio::net::TcpStream) -> io::Result<()> {
 
 #[test]
 fn answers_stay_with_their_requests() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let gateway = Gateway::new();
     let (target, caller) = runtime.block_on(async {
         let target = Target::start_with(echo_in_pieces).await;
@@ -132,40 +112,26 @@ fn answers_stay_with_their_requests() {
         (target, Caller::new(&gateway, &client).await)
     });
     let caller = std::cell::RefCell::new(caller);
-    let config = Config {
-        cases: 60,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
     // One connection for all cases: a desync in one would show in all that follow.
     TestRunner::new(config)
-        .run(
-            &(vec(exchange(), 1..6), vec(1usize..50, 0..30)),
-            |(exchanges, cuts)| {
-                let mut caller = caller.borrow_mut();
-                runtime.block_on(async {
-                    let mut bytes = Vec::new();
-                    for (number, exchange) in exchanges.iter().enumerate() {
-                        bytes.extend(exchange.request(number));
-                    }
-                    write_cut(caller.stream(), &bytes, &cuts)
-                        .await
-                        .expect("written");
-                    for (number, exchange) in exchanges.iter().enumerate() {
-                        let style = if exchange.answer_chunked {
-                            "chunked"
-                        } else {
-                            "length"
-                        };
-                        let expected =
-                            [format!("/{number}/{style}|").as_bytes(), &exchange.body].concat();
-                        let response = caller.response().await;
-                        prop_assert_eq!(response.body, expected);
-                    }
-                    Ok(())
-                })
-            },
-        )
+        .run(&(vec(exchange(), 1..6), vec(1usize..50, 0..30)), |(exchanges, cuts)| {
+            let mut caller = caller.borrow_mut();
+            runtime.block_on(async {
+                let mut bytes = Vec::new();
+                for (number, exchange) in exchanges.iter().enumerate() {
+                    bytes.extend(exchange.request(number));
+                }
+                write_cut(caller.stream(), &bytes, &cuts).await.expect("written");
+                for (number, exchange) in exchanges.iter().enumerate() {
+                    let style = if exchange.answer_chunked { "chunked" } else { "length" };
+                    let expected = [format!("/{number}/{style}|").as_bytes(), &exchange.body].concat();
+                    let response = caller.response().await;
+                    prop_assert_eq!(response.body, expected);
+                }
+                Ok(())
+            })
+        })
         .expect("no desync");
     assert_eq!(target.connections(), 1);
 }

@@ -5,9 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
-};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A request or a response.
@@ -22,10 +20,7 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        let mut values = self
-            .fields
-            .iter()
-            .filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        let mut values = self.fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
         let first = values.next().map(|(_, value)| value.as_str());
         assert!(values.next().is_none(), "{name} is there twice: {self:?}");
         first
@@ -45,9 +40,7 @@ async fn line<R: AsyncBufRead + Unpin>(reader: &mut R) -> io::Result<Option<Stri
     if reader.read_line(&mut line).await? == 0 {
         return Ok(None);
     }
-    let line = line
-        .strip_suffix("\r\n")
-        .ok_or(io::ErrorKind::InvalidData)?;
+    let line = line.strip_suffix("\r\n").ok_or(io::ErrorKind::InvalidData)?;
     Ok(Some(line.to_owned()))
 }
 
@@ -64,24 +57,15 @@ async fn fields<R: AsyncBufRead + Unpin>(reader: &mut R) -> io::Result<Vec<(Stri
 }
 
 /// Reads a head; `None` at a clean end.
-pub(crate) async fn read_head<R: AsyncBufRead + Unpin>(
-    reader: &mut R,
-) -> io::Result<Option<Message>> {
+pub(crate) async fn read_head<R: AsyncBufRead + Unpin>(reader: &mut R) -> io::Result<Option<Message>> {
     let Some(line) = line(reader).await? else {
         return Ok(None);
     };
-    Ok(Some(Message {
-        line,
-        fields: fields(reader).await?,
-        ..Message::default()
-    }))
+    Ok(Some(Message { line, fields: fields(reader).await?, ..Message::default() }))
 }
 
 /// Reads the body that a head announces, chunks joined.
-pub(crate) async fn read_body<R: AsyncBufRead + Unpin>(
-    reader: &mut R,
-    message: &mut Message,
-) -> io::Result<()> {
+pub(crate) async fn read_body<R: AsyncBufRead + Unpin>(reader: &mut R, message: &mut Message) -> io::Result<()> {
     if message.field("transfer-encoding").is_some() {
         loop {
             let size = line(reader).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -97,9 +81,7 @@ pub(crate) async fn read_body<R: AsyncBufRead + Unpin>(
             assert_eq!(line(reader).await?.as_deref(), Some(""), "a chunk's end");
         }
     }
-    let length = message
-        .field("content-length")
-        .map_or(0, |length| length.parse().expect("a length"));
+    let length = message.field("content-length").map_or(0, |length| length.parse().expect("a length"));
     message.body = vec![0; length];
     reader.read_exact(&mut message.body).await?;
     Ok(())
@@ -122,25 +104,16 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            close: false,
-        }
+        Self { bytes: bytes.into(), close: false }
     }
 
     pub(crate) fn last(bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            close: true,
-        }
+        Self { bytes: bytes.into(), close: true }
     }
 
     /// 200 with this body.
     pub(crate) fn ok(body: &str) -> Self {
-        Self::raw(format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ))
+        Self::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
     }
 }
 
@@ -201,11 +174,7 @@ impl Target {
                 tokio::spawn(serve(stream));
             }
         });
-        Self {
-            port,
-            connections,
-            task,
-        }
+        Self { port, connections, task }
     }
 
     /// Connections accepted so far.

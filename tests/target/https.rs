@@ -41,10 +41,7 @@ fn config(server: &Server) -> String {
 
 #[tokio::test]
 async fn the_config_line_decides_whom_to_trust() {
-    let (server, other) = (
-        Server::issued_for("localhost"),
-        Server::issued_for("localhost"),
-    );
+    let (server, other) = (Server::issued_for("localhost"), Server::issued_for("localhost"));
     let gateway = Gateway::new();
     for version in [&TLS12, &TLS13] {
         let target = target(&server, version).await;
@@ -54,10 +51,7 @@ async fn the_config_line_decides_whom_to_trust() {
             ("CONFIG verify=false\n".into(), None),
             (config(&other), Some("not signed by a trusted CA")),
             ("CONFIG\n".into(), Some("not signed by a trusted CA")),
-            (
-                "CONFIG ca=bm8=\n".into(),
-                Some("ca= in the CONFIG line: no PEM certificate"),
-            ),
+            ("CONFIG ca=bm8=\n".into(), Some("ca= in the CONFIG line: no PEM certificate")),
         ] {
             let mut caller = Caller::with_config(&gateway, &client, &line).await;
             for _ in 0..2 {
@@ -94,9 +88,7 @@ async fn an_answer_without_length_needs_the_close_notify() {
     let client = gateway.pki.client("https://localhost", target.port);
     let mut caller = Caller::with_config(&gateway, &client, &config(&server)).await;
     caller.send("GET / HTTP/1.1\r\n\r\n").await;
-    let error = crate::http_target::read(caller.stream())
-        .await
-        .expect_err("cut off");
+    let error = crate::http_target::read(caller.stream()).await.expect_err("cut off");
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
@@ -107,8 +99,7 @@ impl Account {
     fn new(token: &str, ca: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            std::env::temp_dir().join(format!("edge-gateway-{}-{number}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("edge-gateway-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         fs::write(folder.join("token"), token).expect("written");
         fs::write(folder.join("ca.crt"), ca).expect("written");
@@ -134,58 +125,34 @@ impl Drop for Account {
 
 fn actor(pki: &Pki, kind: &str, port: u16) -> Client {
     let routing = format!(r#"{{"targetHost":"https://localhost","targetPort":{port}}}"#);
-    pki.client_with(
-        &[(1, &routing), (2, &format!(r#"{{"type":"{kind}"}}"#))],
-        300,
-    )
+    pki.client_with(&[(1, &routing), (2, &format!(r#"{{"type":"{kind}"}}"#))], 300)
 }
 
-const INJECT: &str =
-    "GET / HTTP/1.1\r\nAuthorization: mine\r\nX-Infisical-Action: inject-k8s-sa-auth-token\r\n\r\n";
+const INJECT: &str = "GET / HTTP/1.1\r\nAuthorization: mine\r\nX-Infisical-Action: inject-k8s-sa-auth-token\r\n\r\n";
 const USE: &str = "GET / HTTP/1.1\r\nAuthorization: mine\r\nX-Infisical-Action: use-k8s-sa\r\n\r\n";
 
 #[tokio::test]
 async fn the_platform_may_use_the_pods_service_account() {
-    let (server, cluster) = (
-        Server::issued_for("localhost"),
-        Server::issued_for("127.0.0.1"),
-    );
-    let (target, api) = (
-        target(&server, &TLS13).await,
-        target(&cluster, &TLS13).await,
-    );
+    let (server, cluster) = (Server::issued_for("localhost"), Server::issued_for("127.0.0.1"));
+    let (target, api) = (target(&server, &TLS13).await, target(&cluster, &TLS13).await);
     let account = Account::new("pod-token\n", &cluster.trust);
     let gateway = account.gateway(Some(("127.0.0.1", api.port)));
 
     let platform = actor(&gateway.pki, "platform", target.port);
     let mut caller = Caller::with_config(&gateway, &platform, &config(&server)).await;
-    assert_eq!(
-        caller.call(INJECT).await.text(),
-        "GET / HTTP/1.1 Bearer pod-token"
-    );
+    assert_eq!(caller.call(INJECT).await.text(), "GET / HTTP/1.1 Bearer pod-token");
     assert_eq!((target.connections(), api.connections()), (1, 0));
-    assert_eq!(
-        caller.call(USE).await.text(),
-        "GET / HTTP/1.1 Bearer pod-token"
-    );
+    assert_eq!(caller.call(USE).await.text(), "GET / HTTP/1.1 Bearer pod-token");
     assert_eq!((target.connections(), api.connections()), (1, 1));
     // The redirection is for one request.
-    assert_eq!(
-        caller.call("GET / HTTP/1.1\r\n\r\n").await.text(),
-        "GET / HTTP/1.1 nothing"
-    );
+    assert_eq!(caller.call("GET / HTTP/1.1\r\n\r\n").await.text(), "GET / HTTP/1.1 nothing");
     assert_eq!((target.connections(), api.connections()), (2, 1));
     // The cluster replaces its tokens.
     fs::write(account.0.join("token"), "newer").expect("written");
-    assert_eq!(
-        caller.call(INJECT).await.text(),
-        "GET / HTTP/1.1 Bearer newer"
-    );
+    assert_eq!(caller.call(INJECT).await.text(), "GET / HTTP/1.1 Bearer newer");
 
     // It needs no routing of its own.
-    let unrouted = gateway
-        .pki
-        .client_with(&[(2, r#"{"type":"platform"}"#)], 300);
+    let unrouted = gateway.pki.client_with(&[(2, r#"{"type":"platform"}"#)], 300);
     let mut caller = Caller::new(&gateway, &unrouted).await;
     assert_eq!(caller.call(USE).await.text(), "GET / HTTP/1.1 Bearer newer");
 
@@ -205,20 +172,10 @@ async fn without_a_cluster_the_actions_say_what_is_missing() {
     let mut caller = Caller::new(&gateway, &platform).await;
     let response = caller.call(INJECT).await;
     assert_eq!(response.status(), "500");
-    assert!(
-        response.text().ends_with("token: not a token\"}"),
-        "{}",
-        response.text()
-    );
+    assert!(response.text().ends_with("token: not a token\"}"), "{}", response.text());
 
     fs::write(account.0.join("token"), "good").expect("written");
-    assert!(
-        caller
-            .call(USE)
-            .await
-            .text()
-            .contains("does not run in Kubernetes")
-    );
+    assert!(caller.call(USE).await.text().contains("does not run in Kubernetes"));
     fs::remove_file(account.0.join("token")).expect("removed");
     assert!(caller.call(USE).await.text().contains("No such file"));
 
@@ -228,11 +185,5 @@ async fn without_a_cluster_the_actions_say_what_is_missing() {
     let gateway = account.gateway(Some(("127.0.0.1", api.port)));
     let platform = actor(&gateway.pki, "platform", 1);
     let mut caller = Caller::new(&gateway, &platform).await;
-    assert!(
-        caller
-            .call(USE)
-            .await
-            .text()
-            .contains("ca.crt: no PEM certificate")
-    );
+    assert!(caller.call(USE).await.text().contains("ca.crt: no PEM certificate"));
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edge_gateway::tls::{Bundle, Clock, ServerIdentity};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -67,8 +67,7 @@ impl Pki {
         root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let mut ski = vec![4, 20];
         ski.extend([7; 20]);
-        root.custom_extensions
-            .push(CustomExtension::from_oid_content(&[2, 5, 29, 14], ski));
+        root.custom_extensions.push(CustomExtension::from_oid_content(&[2, 5, 29, 14], ski));
         let root_pem = root.self_signed(&root_key).expect("a root").pem();
         let root = Issuer::new(root, root_key);
 
@@ -100,16 +99,11 @@ impl Pki {
     }
 
     pub(crate) fn bundle(&self) -> Bundle<'_> {
-        Bundle {
-            certificate: &self.leaf,
-            private_key: &self.leaf_key,
-            client_chain: &self.client_chain,
-        }
+        Bundle { certificate: &self.leaf, private_key: &self.leaf_key, client_chain: &self.client_chain }
     }
 
     pub(crate) fn identity(&self, protocols: &[&str]) -> ServerIdentity {
-        ServerIdentity::new(&self.bundle(), protocols.iter().copied(), &system_clock())
-            .expect("a good bundle")
+        ServerIdentity::new(&self.bundle(), protocols.iter().copied(), &system_clock()).expect("a good bundle")
     }
 
     /// A client of the platform that may reach `host:port`.
@@ -122,36 +116,20 @@ impl Pki {
     pub(crate) fn client_with(&self, extensions: &[(u64, &str)], seconds: i64) -> Client {
         let key = self.algorithm.key(RSA_LEAF);
         let mut params = named("org", "platform:0b0c");
-        params
-            .distinguished_name
-            .push(DnType::OrganizationalUnitName, "gateway-client");
+        params.distinguished_name.push(DnType::OrganizationalUnitName, "gateway-client");
         valid(&mut params, -600, seconds);
         let mut usage = CustomExtension::from_oid_content(&[2, 5, 29, 37], CLIENT_AUTH.to_vec());
         usage.set_criticality(true);
         params.custom_extensions.push(usage);
-        params
-            .custom_extensions
-            .push(CustomExtension::from_oid_content(
-                &[2, 5, 29, 32],
-                ANY_POLICY.to_vec(),
-            ));
+        params.custom_extensions.push(CustomExtension::from_oid_content(&[2, 5, 29, 32], ANY_POLICY.to_vec()));
         for (arc, value) in extensions {
-            params
-                .custom_extensions
-                .push(CustomExtension::from_oid_content(
-                    &[1, 3, 6, 1, 4, 1, 12345, 100, *arc],
-                    value.as_bytes().to_vec(),
-                ));
+            params.custom_extensions.push(CustomExtension::from_oid_content(
+                &[1, 3, 6, 1, 4, 1, 12345, 100, *arc],
+                value.as_bytes().to_vec(),
+            ));
         }
-        let certificate = params
-            .signed_by(&key, &self.client_ca)
-            .expect("a client")
-            .pem();
-        Client {
-            certificate,
-            key: key.serialize_pem(),
-            roots: self.server_chain.clone(),
-        }
+        let certificate = params.signed_by(&key, &self.client_ca).expect("a client").pem();
+        Client { certificate, key: key.serialize_pem(), roots: self.server_chain.clone() }
     }
 }
 
@@ -165,20 +143,11 @@ pub(crate) struct Client {
 
 impl Client {
     /// A rustls client with this certificate.
-    pub(crate) fn config(
-        &self,
-        version: &'static rustls::SupportedProtocolVersion,
-        alpn: &[&str],
-    ) -> ClientConfig {
+    pub(crate) fn config(&self, version: &'static rustls::SupportedProtocolVersion, alpn: &[&str]) -> ClientConfig {
         let certificates = CertificateDer::pem_slice_iter(self.certificate.as_bytes());
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
         let mut config = client_builder(&self.roots, version)
-            .with_client_auth_cert(
-                certificates
-                    .map(|pem| pem.expect("a certificate"))
-                    .collect(),
-                key,
-            )
+            .with_client_auth_cert(certificates.map(|pem| pem.expect("a certificate")).collect(), key)
             .expect("a client");
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config
@@ -204,16 +173,13 @@ pub(crate) fn system_clock() -> Clock {
 }
 
 pub(crate) fn now() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970")
 }
 
 /// Validity from now on, in seconds.
 pub(crate) fn valid(params: &mut CertificateParams, from: i64, until: i64) {
     let start = rcgen::date_time_ymd(1970, 1, 1);
-    let at =
-        |offset: i64| start + Duration::from_secs(now().as_secs().saturating_add_signed(offset));
+    let at = |offset: i64| start + Duration::from_secs(now().as_secs().saturating_add_signed(offset));
     params.not_before = at(from);
     params.not_after = at(until);
 }

@@ -64,17 +64,12 @@ async fn bytes_go_both_ways_and_each_side_closes_on_its_own() {
 async fn a_target_that_closes_first_may_still_be_written_to() {
     let gateway = Gateway::new();
     let (listener, port) = listen().await;
-    let (mut client, served) = gateway
-        .open(&gateway.pki.client("127.0.0.1", port), TCP)
-        .await;
+    let (mut client, served) = gateway.open(&gateway.pki.client("127.0.0.1", port), TCP).await;
     let mut target = accept(&listener).await;
     target.write_all(b"hello").await.expect("written");
     target.shutdown().await.expect("closed");
     let mut received = Vec::new();
-    client
-        .read_to_end(&mut received)
-        .await
-        .expect("a clean end");
+    client.read_to_end(&mut received).await.expect("a clean end");
     assert_eq!(received, b"hello");
     client.write_all(b"late").await.expect("written");
     client.shutdown().await.expect("closed");
@@ -88,9 +83,7 @@ async fn a_target_that_closes_first_may_still_be_written_to() {
 async fn a_client_that_vanishes_takes_its_target_connection_with_it() {
     let gateway = Gateway::new();
     let (listener, port) = listen().await;
-    let (client, served) = gateway
-        .open(&gateway.pki.client("127.0.0.1", port), TCP)
-        .await;
+    let (client, served) = gateway.open(&gateway.pki.client("127.0.0.1", port), TCP).await;
     let mut target = accept(&listener).await;
     drop(client);
     assert_eq!(target.read(&mut [0]).await.expect("the end"), 0);
@@ -101,13 +94,9 @@ async fn a_client_that_vanishes_takes_its_target_connection_with_it() {
 async fn a_target_that_breaks_off_is_not_mistaken_for_one_that_is_done() {
     let gateway = Gateway::new();
     let (listener, port) = listen().await;
-    let (mut client, served) = gateway
-        .open(&gateway.pki.client("127.0.0.1", port), TCP)
-        .await;
+    let (mut client, served) = gateway.open(&gateway.pki.client("127.0.0.1", port), TCP).await;
     let target = accept(&listener).await;
-    socket2::SockRef::from(&target)
-        .set_linger(Some(Duration::ZERO))
-        .expect("set");
+    socket2::SockRef::from(&target).set_linger(Some(Duration::ZERO)).expect("set");
     drop(target);
     client.read_u8().await.expect_err("cut off");
     served.await.expect("served");
@@ -141,9 +130,7 @@ async fn the_policy_is_applied_to_names_and_to_addresses() {
     assert!(nobody.is_err(), "a refused target was connected to");
 
     let gateway = Gateway::policy(Some("127.0.0.0/8"), None);
-    let (_client, _served) = gateway
-        .open(&gateway.pki.client("localhost", port), TCP)
-        .await;
+    let (_client, _served) = gateway.open(&gateway.pki.client("localhost", port), TCP).await;
     accept(&listener).await;
 }
 
@@ -151,9 +138,7 @@ async fn the_policy_is_applied_to_names_and_to_addresses() {
 async fn a_half_closed_tunnel_does_not_live_for_ever() {
     let gateway = Gateway::new();
     let (listener, port) = listen().await;
-    let (mut client, served) = gateway
-        .open(&gateway.pki.client("127.0.0.1", port), TCP)
-        .await;
+    let (mut client, served) = gateway.open(&gateway.pki.client("127.0.0.1", port), TCP).await;
     let mut target = accept(&listener).await;
     client.shutdown().await.expect("closed");
     assert_eq!(target.read(&mut [0]).await.expect("the end"), 0);
@@ -164,10 +149,7 @@ async fn a_half_closed_tunnel_does_not_live_for_ever() {
     let mut bytes = [0; 10];
     client.read_exact(&mut bytes).await.expect("read");
     tokio::time::sleep(TCP_HALF_CLOSED_TIME * 2 / 3).await;
-    assert!(
-        !served.is_finished(),
-        "the time starts again with every byte"
-    );
+    assert!(!served.is_finished(), "the time starts again with every byte");
     tokio::time::sleep(TCP_HALF_CLOSED_TIME).await;
     assert_eq!(client.read(&mut bytes).await.expect("a clean end"), 0);
     served.await.expect("served");

@@ -37,14 +37,8 @@ impl Server {
         let key = KeyPair::generate().expect("a key");
         let mut leaf = CertificateParams::new(names).expect("names");
         valid(&mut leaf, -100, seconds);
-        let certificate = leaf
-            .signed_by(&key, &Issuer::new(ca, ca_key))
-            .expect("a leaf");
-        Self {
-            certificate,
-            key,
-            trust,
-        }
+        let certificate = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).expect("a leaf");
+        Self { certificate, key, trust }
     }
 
     /// As `openssl req -x509` makes them: its own CA.
@@ -55,11 +49,7 @@ impl Server {
         valid(&mut leaf, -100, seconds);
         let certificate = leaf.self_signed(&key).expect("a certificate");
         let trust = certificate.pem();
-        Self {
-            certificate,
-            key,
-            trust,
-        }
+        Self { certificate, key, trust }
     }
 
     pub(crate) fn acceptor(&self, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
@@ -79,17 +69,9 @@ fn names() -> Vec<String> {
     vec!["k8s.local".into(), "10.0.0.1".into()]
 }
 
-type Joined = (
-    Result<TlsStream<DuplexStream>, String>,
-    Option<tokio_rustls::server::TlsStream<DuplexStream>>,
-);
+type Joined = (Result<TlsStream<DuplexStream>, String>, Option<tokio_rustls::server::TlsStream<DuplexStream>>);
 
-async fn connect(
-    server: &Server,
-    version: &'static SupportedProtocolVersion,
-    trust: Trust<'_>,
-    host: &str,
-) -> Joined {
+async fn connect(server: &Server, version: &'static SupportedProtocolVersion, trust: Trust<'_>, host: &str) -> Joined {
     let connector = Connector::new(trust, &system_clock()).expect("good trust");
     let host = Host::parse(host).expect("a host");
     let (near, far) = duplex(WINDOW);
@@ -110,10 +92,7 @@ async fn a_target_with_the_given_ca_is_spoken_to_tickets_and_all() {
             peer.write_all(b"hello").await.expect("written");
             peer.shutdown().await.expect("closed");
             let mut received = Vec::new();
-            client
-                .read_to_end(&mut received)
-                .await
-                .expect("a clean end");
+            client.read_to_end(&mut received).await.expect("a clean end");
             assert_eq!(received, b"hello");
             client.write_all(b"bye").await.expect("written");
             client.shutdown().await.expect("closed");
@@ -149,12 +128,7 @@ async fn trust_decides() {
         (&own, given(&own), "k8s.local", Ok(())),
         (&issued, given(&own), "k8s.local", Err(refused)),
         (&own, given(&issued), "k8s.local", Err("CaUsedAsEndEntity")),
-        (
-            &issued,
-            given(&issued),
-            "other.local",
-            Err("not valid for name"),
-        ),
+        (&issued, given(&issued), "other.local", Err("not valid for name")),
         (&own, given(&own), "other.local", Err("not valid for name")),
         (&own, given(&own), "10.0.0.2", Err("not valid for name")),
         (&late, given(&late), "k8s.local", Err("expired")),

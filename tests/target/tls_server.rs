@@ -58,29 +58,17 @@ fn pattern(length: usize) -> Vec<u8> {
 #[tokio::test]
 async fn every_key_type_and_version_carries_bytes_both_ways() {
     let bytes = pattern(300_000);
-    for algorithm in [
-        Algorithm::Rsa,
-        Algorithm::P256,
-        Algorithm::P384,
-        Algorithm::Ed25519,
-    ] {
+    for algorithm in [Algorithm::Rsa, Algorithm::P256, Algorithm::P384, Algorithm::Ed25519] {
         let pki = Pki::with(algorithm);
         for version in VERSIONS {
             let config = pki.client("db.lan", 5432).config(version, &["ping"]);
             let (client, server) = connect(&acceptor(&pki), config).await;
-            let server =
-                server.unwrap_or_else(|error| panic!("{algorithm:?} {version:?}: {error}"));
+            let server = server.unwrap_or_else(|error| panic!("{algorithm:?} {version:?}: {error}"));
             assert_eq!(server.protocol, b"ping");
-            assert_eq!(
-                server.facts.target().expect("routing").to_string(),
-                "db.lan:5432"
-            );
+            assert_eq!(server.facts.target().expect("routing").to_string(), "db.lan:5432");
             assert!(server.facts.is_platform());
             let (received, sent) = exchange(client.expect("client"), server.stream, &bytes).await;
-            assert!(
-                received == bytes && sent == bytes,
-                "{algorithm:?} {version:?}"
-            );
+            assert!(received == bytes && sent == bytes, "{algorithm:?} {version:?}");
         }
     }
 }
@@ -139,17 +127,10 @@ async fn one_byte_at_a_time_is_as_good() {
         let (near, far) = duplex(WINDOW);
         let acceptor = acceptor(&pki);
         let config = pki.client("a", 1).config(version, &["ping"]);
-        let (client, server) = tokio::join!(
-            wire::handshake(Trickle::new(near), config),
-            acceptor.accept(Trickle::new(far))
-        );
+        let (client, server) =
+            tokio::join!(wire::handshake(Trickle::new(near), config), acceptor.accept(Trickle::new(far)));
         let bytes = pattern(40_000);
-        let (received, sent) = exchange(
-            client.expect("client"),
-            server.expect("server").stream,
-            &bytes,
-        )
-        .await;
+        let (received, sent) = exchange(client.expect("client"), server.expect("server").stream, &bytes).await;
         assert!(received == bytes && sent == bytes);
     }
 }
@@ -177,10 +158,7 @@ async fn refused(pki: &Pki, config: rustls::ClientConfig) -> (String, String) {
 async fn clients_that_are_not_the_platforms_are_refused_by_name() {
     let pki = Pki::new();
     for version in VERSIONS {
-        let stranger = Client {
-            roots: pki.server_chain.clone(),
-            ..Pki::new().client("a", 1)
-        };
+        let stranger = Client { roots: pki.server_chain.clone(), ..Pki::new().client("a", 1) };
         let (ours, theirs) = refused(&pki, stranger.config(version, &["ping"])).await;
         assert_eq!(ours, "the peer's certificate is not signed by a trusted CA");
         assert!(theirs.contains("UnknownCA"), "{theirs}");
@@ -202,11 +180,7 @@ async fn clients_that_are_not_the_platforms_are_refused_by_name() {
 async fn a_server_certificate_is_no_client_certificate() {
     let pki = Pki::new();
     // Signed by the same root, but by its Server CA and without clientAuth.
-    let server = Client {
-        certificate: pki.leaf.clone(),
-        key: pki.leaf_key.clone(),
-        roots: pki.server_chain.clone(),
-    };
+    let server = Client { certificate: pki.leaf.clone(), key: pki.leaf_key.clone(), roots: pki.server_chain.clone() };
     let (ours, _) = refused(&pki, server.config(&TLS13, &["ping"])).await;
     assert_eq!(ours, "the peer's certificate is not signed by a trusted CA");
 }
@@ -217,10 +191,7 @@ async fn unknown_and_missing_protocols_are_refused() {
     for version in VERSIONS {
         let client = pki.client("a", 1);
         let (ours, theirs) = refused(&pki, client.config(version, &["infisical-pam-proxy"])).await;
-        assert_eq!(
-            ours,
-            "the client asks for a protocol that this gateway does not serve (ALPN)"
-        );
+        assert_eq!(ours, "the client asks for a protocol that this gateway does not serve (ALPN)");
         assert!(theirs.contains("NoApplicationProtocol"), "{theirs}");
 
         let (ours, theirs) = refused(&pki, client.config(version, &[])).await;
@@ -233,9 +204,7 @@ async fn unknown_and_missing_protocols_are_refused() {
 async fn something_else_than_tls_is_refused() {
     let pki = Pki::new();
     let (mut near, far) = duplex(WINDOW);
-    near.write_all(b"GET / HTTP/1.1\r\n\r\n")
-        .await
-        .expect("written");
+    near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("written");
     let error = acceptor(&pki).accept(far).await.expect_err("not TLS");
     assert_eq!(error.to_string(), "the peer does not speak TLS");
 }
@@ -270,12 +239,7 @@ async fn handshakes_wait_for_a_turn_and_silent_clients_take_none() {
         assert!(futures_pending(&mut accept).await);
         silent.push((near, accept));
     }
-    assert!(
-        connect(&acceptor, client.config(&TLS13, &["ping"]))
-            .await
-            .1
-            .is_ok()
-    );
+    assert!(connect(&acceptor, client.config(&TLS13, &["ping"])).await.1.is_ok());
 
     let mut busy = Vec::new();
     for _ in 0..TLS_HANDSHAKES {
@@ -291,10 +255,7 @@ async fn handshakes_wait_for_a_turn_and_silent_clients_take_none() {
 }
 
 async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
-    std::future::poll_fn(|cx| {
-        std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
-    })
-    .await
+    std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())).await
 }
 
 #[tokio::test]
@@ -305,10 +266,7 @@ async fn the_end_of_the_bytes_without_close_notify_is_an_error_after_the_data() 
         client.flush().await.expect("flushed");
         drop(client);
         let mut received = Vec::new();
-        let error = server
-            .read_to_end(&mut received)
-            .await
-            .expect_err("cut short");
+        let error = server.read_to_end(&mut received).await.expect_err("cut short");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(received, b"half a message");
         let again = server.read_u8().await.expect_err("still cut short");
@@ -323,18 +281,12 @@ async fn each_direction_closes_on_its_own() {
         client.write_all(b"question").await.expect("written");
         client.shutdown().await.expect("closed");
         let mut question = Vec::new();
-        server
-            .read_to_end(&mut question)
-            .await
-            .expect("a clean end");
+        server.read_to_end(&mut question).await.expect("a clean end");
         server.write_all(b"answer").await.expect("still open");
         server.shutdown().await.expect("closed");
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.expect("a clean end");
-        assert_eq!(
-            (question.as_slice(), answer.as_slice()),
-            (&b"question"[..], &b"answer"[..])
-        );
+        assert_eq!((question.as_slice(), answer.as_slice()), (&b"question"[..], &b"answer"[..]));
         let error = server.write_all(b"more").await.expect_err("closed");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
@@ -405,10 +357,7 @@ async fn sessions_are_never_resumed() {
             server.write_all(b"x").await.expect("written");
             server.flush().await.expect("flushed");
             client.read_u8().await.expect("read");
-            assert_eq!(
-                client.get_ref().1.handshake_kind(),
-                Some(HandshakeKind::Full)
-            );
+            assert_eq!(client.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
         }
     }
 }
@@ -423,12 +372,7 @@ async fn a_new_identity_serves_new_channels_and_old_ones_go_on() {
     assert!(fresh.is_ok() && accepted.is_ok());
     let (stale, _) = connect(&acceptor, old.client("a", 1).config(&TLS13, &["ping"])).await;
     assert!(stale.is_err());
-    let (received, sent) = exchange(
-        client.expect("client"),
-        server.expect("server").stream,
-        b"still here",
-    )
-    .await;
+    let (received, sent) = exchange(client.expect("client"), server.expect("server").stream, b"still here").await;
     assert!(received == b"still here" && sent == b"still here");
 }
 
@@ -443,11 +387,7 @@ async fn an_idle_stream_holds_no_buffer() {
             let mut received = [0; 5000];
             server.read_exact(&mut received).await.expect("read");
             server.write_all(&received).await.expect("written");
-            assert_eq!(
-                server.buffers_held(),
-                1,
-                "gathered bytes wait for the flush"
-            );
+            assert_eq!(server.buffers_held(), 1, "gathered bytes wait for the flush");
             server.flush().await.expect("flushed");
             client.read_exact(&mut received).await.expect("read");
             assert_eq!(server.buffers_held(), 0);
@@ -461,52 +401,21 @@ async fn an_idle_stream_holds_no_buffer() {
 #[test]
 fn a_bad_bundle_is_refused_by_the_field_and_the_fault() {
     let (pki, other) = (Pki::new(), Pki::new());
-    let refusal = |bundle: Bundle<'_>, clock: &Clock| {
-        ServerIdentity::new(&bundle, ["ping"], clock).expect_err("refused")
-    };
+    let refusal =
+        |bundle: Bundle<'_>, clock: &Clock| ServerIdentity::new(&bundle, ["ping"], clock).expect_err("refused");
     let good = pki.bundle();
     let clock = system_clock();
     for (bundle, why) in [
+        (Bundle { certificate: "", ..good }, "serverCertificate: no PEM certificate"),
         (
-            Bundle {
-                certificate: "",
-                ..good
-            },
-            "serverCertificate: no PEM certificate",
-        ),
-        (
-            Bundle {
-                certificate: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-                ..good
-            },
+            Bundle { certificate: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", ..good },
             "serverCertificate: not an X.509 certificate",
         ),
+        (Bundle { private_key: &pki.leaf, ..good }, "serverPrivateKey: no PEM private key"),
+        (Bundle { private_key: &other.leaf_key, ..good }, "serverPrivateKey: does not belong to serverCertificate"),
+        (Bundle { client_chain: "nothing", ..good }, "clientCertificateChain: no PEM certificate"),
         (
-            Bundle {
-                private_key: &pki.leaf,
-                ..good
-            },
-            "serverPrivateKey: no PEM private key",
-        ),
-        (
-            Bundle {
-                private_key: &other.leaf_key,
-                ..good
-            },
-            "serverPrivateKey: does not belong to serverCertificate",
-        ),
-        (
-            Bundle {
-                client_chain: "nothing",
-                ..good
-            },
-            "clientCertificateChain: no PEM certificate",
-        ),
-        (
-            Bundle {
-                client_chain: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-                ..good
-            },
+            Bundle { client_chain: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", ..good },
             "clientCertificateChain: certificate 1 can't be a trust anchor",
         ),
     ] {
@@ -526,10 +435,5 @@ async fn certificates_are_checked_against_the_given_clock() {
     assert!(identity.not_before() < identity.not_after());
     let config = pki.client("a", 1).config(&TLS13, &["ping"]);
     let (_, server) = connect(&Acceptor::new(&identity), config).await;
-    assert!(
-        server
-            .expect_err("its 300 s are over")
-            .to_string()
-            .contains("expired")
-    );
+    assert!(server.expect_err("its 300 s are over").to_string().contains("expired"));
 }

@@ -14,10 +14,7 @@ use tokio_rustls::client::TlsStream;
 /// What an SSH channel with a small window would hold.
 pub(crate) const WINDOW: usize = 8 * 1024;
 
-pub(crate) type Connected = (
-    io::Result<TlsStream<DuplexStream>>,
-    Result<Accepted<DuplexStream>, HandshakeError>,
-);
+pub(crate) type Connected = (io::Result<TlsStream<DuplexStream>>, Result<Accepted<DuplexStream>, HandshakeError>);
 
 /// Joins a rustls client and the agent's acceptor in memory.
 pub(crate) async fn connect(acceptor: &Acceptor, config: ClientConfig) -> Connected {
@@ -32,9 +29,7 @@ pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> io::Result<TlsStream<S>> {
     config.enable_sni = false;
     let name = ServerName::try_from("localhost").expect("a name");
-    TlsConnector::from(std::sync::Arc::new(config))
-        .connect(name, io)
-        .await
+    TlsConnector::from(std::sync::Arc::new(config)).connect(name, io).await
 }
 
 /// Passes one byte at a time each way, and says `Pending` before every one.
@@ -46,20 +41,12 @@ pub(crate) struct Trickle<S> {
 
 impl<S> Trickle<S> {
     pub(crate) fn new(io: S) -> Self {
-        Self {
-            io,
-            read: false,
-            write: false,
-        }
+        Self { io, read: false, write: false }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Trickle<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.read = !self.read;
         if self.read {
             cx.waker().wake_by_ref();
@@ -74,11 +61,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Trickle<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Trickle<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.write = !self.write;
         if self.write {
             cx.waker().wake_by_ref();

@@ -27,9 +27,7 @@ struct Request {
 
 impl Request {
     fn header(&self, name: &str) -> Option<&str> {
-        self.head
-            .iter()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.head.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 }
 
@@ -48,10 +46,7 @@ fn serve(answers: Vec<Vec<u8>>) -> Server {
 }
 
 /// Runs `handle` on each connection until the server is dropped.
-fn listen(
-    requests: mpsc::Receiver<Request>,
-    mut handle: impl FnMut(TcpStream) + Send + 'static,
-) -> Server {
+fn listen(requests: mpsc::Receiver<Request>, mut handle: impl FnMut(TcpStream) + Send + 'static) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {
@@ -64,24 +59,14 @@ fn listen(
             handle(stream);
         }
     });
-    Server {
-        address,
-        requests,
-        thread: Some(thread),
-    }
+    Server { address, requests, thread: Some(thread) }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         drop(TcpStream::connect(self.address));
-        let ended = self
-            .thread
-            .take()
-            .is_some_and(|thread| thread.join().is_ok());
-        assert!(
-            ended || std::thread::panicking(),
-            "the server's thread panicked"
-        );
+        let ended = self.thread.take().is_some_and(|thread| thread.join().is_ok());
+        assert!(ended || std::thread::panicking(), "the server's thread panicked");
     }
 }
 
@@ -102,44 +87,25 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
         };
         head.push(line);
     }
-    let request = Request {
-        head,
-        body: String::new(),
-    };
-    let length = request
-        .header("content-length")
-        .map_or(0, |length| length.parse().unwrap());
+    let request = Request { head, body: String::new() };
+    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Request {
-        body: String::from_utf8(body).unwrap(),
-        ..request
-    })
+    Some(Request { body: String::from_utf8(body).unwrap(), ..request })
 }
 
 /// An answer with a status line, headers, and a body whose length is told.
 fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
-    format!(
-        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len()).into_bytes()
 }
 
 fn json(status: u16, body: &str) -> Vec<u8> {
-    answer(
-        status,
-        "content-type: application/json; charset=utf-8\r\n",
-        body,
-    )
+    answer(status, "content-type: application/json; charset=utf-8\r\n", body)
 }
 
 /// A direct way to a platform, with deadlines that no test reaches unless it means to.
 fn options(url: &str) -> Options<'static> {
-    Options {
-        proxy: None,
-        ..Options::new(Domain::parse(url).unwrap(), Arc::new(Clock::new(0)))
-    }
+    Options { proxy: None, ..Options::new(Domain::parse(url).unwrap(), Arc::new(Clock::new(0))) }
 }
 
 fn client_of(url: &str) -> Client {

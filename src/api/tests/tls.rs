@@ -14,15 +14,9 @@ const KEY: &[u8] = include_bytes!("../../../tests/vectors/https/leaf.key");
 /// Serves `answer` to every connection over TLS.
 fn serve_tls(answer: Vec<u8>) -> Server {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let chain = CertificateDer::pem_slice_iter(LEAF)
-        .collect::<Result<_, _>>()
-        .unwrap();
-    let config = config
-        .with_no_client_auth()
-        .with_single_cert(chain, PrivateKeyDer::from_pem_slice(KEY).unwrap());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let chain = CertificateDer::pem_slice_iter(LEAF).collect::<Result<_, _>>().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(chain, PrivateKeyDer::from_pem_slice(KEY).unwrap());
     let config = Arc::new(config.unwrap());
     let (sender, requests) = mpsc::channel();
     listen(requests, move |socket| {
@@ -39,25 +33,13 @@ fn serve_tls(answer: Vec<u8>) -> Server {
     })
 }
 
-fn client(
-    server: &Server,
-    host: &str,
-    extra_ca_pem: Option<&[u8]>,
-    clock: Arc<Clock>,
-) -> Result<Client, String> {
-    Client::new(Options {
-        extra_ca_pem,
-        clock,
-        ..options(&format!("https://{host}:{}", server.address.port()))
-    })
+fn client(server: &Server, host: &str, extra_ca_pem: Option<&[u8]>, clock: Arc<Clock>) -> Result<Client, String> {
+    Client::new(Options { extra_ca_pem, clock, ..options(&format!("https://{host}:{}", server.address.port())) })
 }
 
 fn fails(host: &str, extra_ca_pem: Option<&[u8]>, last_good: u64) -> Error {
     let server = serve_tls(json(200, "{}"));
-    client(&server, host, extra_ca_pem, Arc::new(Clock::new(last_good)))
-        .unwrap()
-        .heartbeat(&token())
-        .unwrap_err()
+    client(&server, host, extra_ca_pem, Arc::new(Clock::new(last_good))).unwrap().heartbeat(&token()).unwrap_err()
 }
 
 #[test]
@@ -68,19 +50,11 @@ fn a_private_root_and_the_platforms_time() {
     // On the thread and stack that the agent uses, twice: the second time the session is resumed.
     for _ in 0..2 {
         let (sender, receiver) = mpsc::channel();
-        client
-            .spawn(
-                |client| client.heartbeat(&token()),
-                move |result| sender.send(result).unwrap(),
-            )
-            .unwrap();
+        client.spawn(|client| client.heartbeat(&token()), move |result| sender.send(result).unwrap()).unwrap();
         assert_eq!(receiver.recv().unwrap(), Ok(()));
     }
     assert_eq!(clock.last_good(), 1_924_992_000);
-    assert_eq!(
-        server.requests.recv().unwrap().header("authorization"),
-        Some(&*format!("Bearer {TOKEN}"))
-    );
+    assert_eq!(server.requests.recv().unwrap().header("authorization"), Some(&*format!("Bearer {TOKEN}")));
 }
 
 #[test]
@@ -88,19 +62,13 @@ fn an_unknown_root() {
     let error = fails("127.0.0.1", None, 0);
     assert!(matches!(error.fault, Fault::Untrusted(_)), "{error}");
     assert_eq!(error.next(), NextStep::TlsTrust);
-    assert!(
-        error.to_string().contains("EDGE_GATEWAY_CA_FILE"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("EDGE_GATEWAY_CA_FILE"), "{error}");
 }
 
 #[test]
 fn a_certificate_for_another_name() {
     let error = fails("localhost", Some(CA), 0);
-    assert!(
-        matches!(&error.fault, Fault::Untrusted(what) if what.contains("localhost")),
-        "{error}"
-    );
+    assert!(matches!(&error.fault, Fault::Untrusted(what) if what.contains("localhost")), "{error}");
 }
 
 #[test]
@@ -119,24 +87,14 @@ fn plain_http_tells_no_time_and_no_tls() {
         b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
     ]);
     let clock = Arc::new(Clock::new(0));
-    let options = Options {
-        clock: clock.clone(),
-        ..options(&format!("http://{}", server.address))
-    };
+    let options = Options { clock: clock.clone(), ..options(&format!("http://{}", server.address)) };
     Client::new(options).unwrap().heartbeat(&token()).unwrap();
     assert_eq!(clock.last_good(), 0);
     drop(server);
 
     let (_unused, requests) = mpsc::channel();
-    let server = listen(requests, |mut stream| {
-        stream
-            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            .unwrap()
-    });
-    let error = client(&server, "127.0.0.1", None, clock)
-        .unwrap()
-        .heartbeat(&token())
-        .unwrap_err();
+    let server = listen(requests, |mut stream| stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap());
+    let error = client(&server, "127.0.0.1", None, clock).unwrap().heartbeat(&token()).unwrap_err();
     assert!(matches!(error.fault, Fault::Tls(_)), "{error}");
 }
 
@@ -173,17 +131,11 @@ fn through_a_proxy() {
     let open = proxy(platform.address, 200);
     assert_eq!(by(open.address), Ok(()));
     let request = open.requests.recv().unwrap();
-    assert_eq!(
-        request.head[0],
-        format!("CONNECT {} HTTP/1.1", platform.address)
-    );
+    assert_eq!(request.head[0], format!("CONNECT {} HTTP/1.1", platform.address));
     assert_eq!(request.header("authorization"), None);
 
     let closed = proxy(platform.address, 403);
-    let gone = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for address in [closed.address, gone] {
         let error = by(address).unwrap_err();
         assert!(matches!(error.fault, Fault::Proxy(_)), "{error}");
@@ -194,16 +146,9 @@ fn through_a_proxy() {
 #[test]
 fn files_that_are_no_root_certificates() {
     let server = serve_tls(Vec::new());
-    let refusal =
-        |pem: &[u8]| client(&server, "127.0.0.1", Some(pem), Arc::new(Clock::new(0))).unwrap_err();
+    let refusal = |pem: &[u8]| client(&server, "127.0.0.1", Some(pem), Arc::new(Clock::new(0))).unwrap_err();
     assert!(refusal(b"").contains("no PEM certificate"));
     assert!(refusal(KEY).contains("no PEM certificate"));
-    assert!(
-        refusal(b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n")
-            .contains("block 1")
-    );
-    assert!(
-        refusal(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-            .contains("certificate 1")
-    );
+    assert!(refusal(b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n").contains("block 1"));
+    assert!(refusal(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").contains("certificate 1"));
 }

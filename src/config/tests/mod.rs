@@ -35,18 +35,12 @@ impl Files for Disk {
         if *mode == 0 {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        Ok(Content {
-            text: Zeroizing::new(text.clone()),
-            mode: *mode,
-        })
+        Ok(Content { text: Zeroizing::new(text.clone()), mode: *mode })
     }
 }
 
 fn on(command_line: &str) -> Setup {
-    Setup {
-        arguments: command_line.split_whitespace().map(str::to_owned).collect(),
-        ..Setup::default()
-    }
+    Setup { arguments: command_line.split_whitespace().map(str::to_owned).collect(), ..Setup::default() }
 }
 
 impl Setup {
@@ -60,9 +54,7 @@ impl Setup {
     }
 
     fn file_mode(mut self, path: &str, text: &str, mode: u32) -> Self {
-        self.files
-            .0
-            .insert(PathBuf::from(path), (text.to_owned(), mode));
+        self.files.0.insert(PathBuf::from(path), (text.to_owned(), mode));
         self
     }
 
@@ -74,11 +66,7 @@ impl Setup {
     fn request(&self) -> Result<Request, ConfigError> {
         load(Sources {
             arguments: self.arguments.iter().map(OsString::from).collect(),
-            environment: self
-                .environment
-                .iter()
-                .map(|(key, value)| (key.into(), value.into()))
-                .collect(),
+            environment: self.environment.iter().map(|(key, value)| (key.into(), value.into())).collect(),
             is_root: !self.user,
             files: &self.files,
         })

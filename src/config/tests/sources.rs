@@ -8,14 +8,8 @@ fn nothing_set_means_defaults() {
     assert_eq!(config.domain.as_str(), "https://app.infisical.com");
     assert_eq!(config.auth, Auth::Stored);
     assert_eq!(config.state_dir, Path::new("/var/lib/edge-gateway"));
-    assert_eq!(
-        (config.relay_port, config.max_tunnels, config.log.as_str()),
-        (2222, 64, "info")
-    );
-    assert_eq!(
-        (config.relay_name, config.allow, config.ca_file),
-        (None, None, None)
-    );
+    assert_eq!((config.relay_port, config.max_tunnels, config.log.as_str()), (2222, 64, "info"));
+    assert_eq!((config.relay_name, config.allow, config.ca_file), (None, None, None));
     assert_eq!(config.warnings, [""; 0]);
 }
 
@@ -33,21 +27,14 @@ fn the_official_spelling() {
         assert_eq!(config.relay_name.as_deref(), Some("eu-1"));
         assert_eq!(config.auth, Auth::Enroll(Secret::from("abc")));
         // argv is public.
-        assert!(
-            config.warnings[0].contains("--token-file"),
-            "{:?}",
-            config.warnings
-        );
+        assert!(config.warnings[0].contains("--token-file"), "{:?}", config.warnings);
     }
 }
 
 #[test]
 fn flag_then_environment_then_credential_then_file() {
     let all = |line: &str| {
-        on(line).file(
-            OWN,
-            "INFISICAL_RELAY_NAME=file\nINFISICAL_GATEWAY_NAME=file\nEDGE_GATEWAY_LOG=debug",
-        )
+        on(line).file(OWN, "INFISICAL_RELAY_NAME=file\nINFISICAL_GATEWAY_NAME=file\nEDGE_GATEWAY_LOG=debug")
     };
     let config = all("run --target-relay-name=flag")
         .env("INFISICAL_RELAY_NAME", "env")
@@ -57,31 +44,13 @@ fn flag_then_environment_then_credential_then_file() {
     assert_eq!(config.gateway_name.as_deref(), Some("env"));
     assert_eq!(config.log, "debug");
 
-    let token = |setup: Setup| {
-        setup
-            .file(
-                OWN,
-                "INFISICAL_TOKEN=of-file\nINFISICAL_GATEWAY_ENROLL_METHOD=token",
-            )
-            .config()
-            .auth
-    };
+    let token =
+        |setup: Setup| setup.file(OWN, "INFISICAL_TOKEN=of-file\nINFISICAL_GATEWAY_ENROLL_METHOD=token").config().auth;
     assert_eq!(token(on("run")), Auth::Enroll(Secret::from("of-file")));
-    let credential = || {
-        on("run").env("CREDENTIALS_DIRECTORY", "/run/c").file_mode(
-            "/run/c/infisical_token",
-            "of-systemd\n",
-            0o400,
-        )
-    };
-    assert_eq!(
-        token(credential()),
-        Auth::Enroll(Secret::from("of-systemd"))
-    );
-    assert_eq!(
-        token(credential().env("INFISICAL_TOKEN", "of-env")),
-        Auth::Enroll(Secret::from("of-env"))
-    );
+    let credential =
+        || on("run").env("CREDENTIALS_DIRECTORY", "/run/c").file_mode("/run/c/infisical_token", "of-systemd\n", 0o400);
+    assert_eq!(token(credential()), Auth::Enroll(Secret::from("of-systemd")));
+    assert_eq!(token(credential().env("INFISICAL_TOKEN", "of-env")), Auth::Enroll(Secret::from("of-env")));
 }
 
 #[test]
@@ -90,10 +59,7 @@ fn empty_values_count_as_unset() {
         .env("INFISICAL_TOKEN", "")
         .file(OWN, "INFISICAL_GATEWAY_NAME=\n")
         .config();
-    assert_eq!(
-        (config.auth, config.relay_name, config.gateway_name),
-        (Auth::Stored, None, None)
-    );
+    assert_eq!((config.auth, config.relay_name, config.gateway_name), (Auth::Stored, None, None));
 }
 
 #[test]
@@ -111,14 +77,9 @@ fn a_named_file_is_the_only_one_and_must_exist() {
         .file("/a.conf", "INFISICAL_RELAY_NAME=a")
         .file(OWN, "INFISICAL_GATEWAY_NAME=own")
         .config();
-    assert_eq!(
-        (config.relay_name.as_deref(), config.gateway_name),
-        (Some("a"), None)
-    );
+    assert_eq!((config.relay_name.as_deref(), config.gateway_name), (Some("a"), None));
     on("run --config=/a.conf").refused(Exit::NoInput, &["/a.conf", "does not exist"]);
-    on("run")
-        .env("EDGE_GATEWAY_CONFIG", "a.conf")
-        .refused(Exit::NoInput, &["a.conf"]);
+    on("run").env("EDGE_GATEWAY_CONFIG", "a.conf").refused(Exit::NoInput, &["a.conf"]);
 }
 
 #[test]
@@ -127,58 +88,23 @@ fn other_programs_variables_are_left_alone() {
         .env("EDGE_GATEWAY_SERVICE_HOST", "10.0.0.1")
         .env("EDGE_GATEWAY_PORT", "tcp://10.0.0.1:80")
         .env("EDGE_GATEWAY_PORT_80_TCP", "x");
-    assert_eq!(
-        pod.env("INFISICAL_DISABLE_UPDATE_CHECK", "true")
-            .config()
-            .warnings,
-        [""; 0]
-    );
-    let slip = on("run")
-        .env("INFISICAL_DOMIAN", "https://eu.infisical.com")
-        .config();
-    assert!(
-        slip.warnings[0].contains("did you mean INFISICAL_DOMAIN?"),
-        "{:?}",
-        slip.warnings
-    );
+    assert_eq!(pod.env("INFISICAL_DISABLE_UPDATE_CHECK", "true").config().warnings, [""; 0]);
+    let slip = on("run").env("INFISICAL_DOMIAN", "https://eu.infisical.com").config();
+    assert!(slip.warnings[0].contains("did you mean INFISICAL_DOMAIN?"), "{:?}", slip.warnings);
 }
 
 #[test]
 fn where_state_is_kept() {
     let user = |key: &str, value: &str| on("run").by_user().env(key, value);
-    assert_eq!(
-        user("HOME", "/home/u").config().state_dir,
-        Path::new("/home/u/.local/state/edge-gateway")
-    );
-    assert_eq!(
-        user("XDG_STATE_HOME", "/s")
-            .env("HOME", "/home/u")
-            .config()
-            .state_dir,
-        Path::new("/s/edge-gateway")
-    );
-    assert_eq!(
-        user("STATE_DIRECTORY", "/var/lib/gw:/var/lib/other")
-            .config()
-            .state_dir,
-        Path::new("/var/lib/gw")
-    );
-    assert_eq!(
-        user("EDGE_GATEWAY_STATE_DIR", "/data").config().state_dir,
-        Path::new("/data")
-    );
-    user("XDG_STATE_HOME", "relative").refused(
-        Exit::Config,
-        &["EDGE_GATEWAY_STATE_DIR is missing", "example: "],
-    );
+    assert_eq!(user("HOME", "/home/u").config().state_dir, Path::new("/home/u/.local/state/edge-gateway"));
+    assert_eq!(user("XDG_STATE_HOME", "/s").env("HOME", "/home/u").config().state_dir, Path::new("/s/edge-gateway"));
+    assert_eq!(user("STATE_DIRECTORY", "/var/lib/gw:/var/lib/other").config().state_dir, Path::new("/var/lib/gw"));
+    assert_eq!(user("EDGE_GATEWAY_STATE_DIR", "/data").config().state_dir, Path::new("/data"));
+    user("XDG_STATE_HOME", "relative").refused(Exit::Config, &["EDGE_GATEWAY_STATE_DIR is missing", "example: "]);
 }
 
 #[test]
 fn http_is_possible_but_not_silent() {
     let config = on("run --domain=http://127.0.0.1:8080").config();
-    assert!(
-        config.warnings[0].contains("unencrypted"),
-        "{:?}",
-        config.warnings
-    );
+    assert!(config.warnings[0].contains("unencrypted"), "{:?}", config.warnings);
 }

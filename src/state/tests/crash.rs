@@ -28,20 +28,9 @@ struct Medium {
 
 impl Medium {
     fn with(names: &[(&str, &[u8])]) -> Self {
-        let files = names
-            .iter()
-            .map(|(_, bytes)| (bytes.to_vec(), bytes.to_vec()))
-            .collect();
-        let names = names
-            .iter()
-            .enumerate()
-            .map(|(i, (name, _))| ((*name).to_owned(), i))
-            .collect();
-        Self {
-            files,
-            names: vec![names],
-            ..Self::default()
-        }
+        let files = names.iter().map(|(_, bytes)| (bytes.to_vec(), bytes.to_vec())).collect();
+        let names = names.iter().enumerate().map(|(i, (name, _))| ((*name).to_owned(), i)).collect();
+        Self { files, names: vec![names], ..Self::default() }
     }
 
     /// Counts an operation; an error when it is the one to fail.
@@ -79,18 +68,10 @@ impl Medium {
         for names in &self.names {
             for part in 0..3 {
                 let files = self.files.iter().map(|(shown, synced)| {
-                    let bytes = if shown == synced {
-                        synced.clone()
-                    } else {
-                        shown[..shown.len() * part / 2].to_vec()
-                    };
+                    let bytes = if shown == synced { synced.clone() } else { shown[..shown.len() * part / 2].to_vec() };
                     (bytes.clone(), bytes)
                 });
-                outcomes.push(Medium {
-                    files: files.collect(),
-                    names: vec![names.clone()],
-                    ..Medium::default()
-                });
+                outcomes.push(Medium { files: files.collect(), names: vec![names.clone()], ..Medium::default() });
             }
         }
         outcomes
@@ -137,11 +118,7 @@ impl Disk for Shared {
         let mut medium = self.medium();
         let result = medium.step();
         // A medium that runs full takes a part.
-        let taken = if result.is_ok() {
-            bytes.len()
-        } else {
-            bytes.len() / 3
-        };
+        let taken = if result.is_ok() { bytes.len() } else { bytes.len() / 3 };
         let open = medium.open;
         medium.files[open].0.extend(&bytes[..taken]);
         result
@@ -198,37 +175,19 @@ fn file(record: &Record) -> Vec<u8> {
 }
 
 fn old() -> Record {
-    Record {
-        relay: None,
-        ..record()
-    }
+    Record { relay: None, ..record() }
 }
 
 /// Folders that a start can find, and the record that is in them.
 fn beginnings() -> Vec<(Medium, Record)> {
-    let (older, damaged) = (
-        Record {
-            bundle: None,
-            ..record()
-        },
-        b"EGWS?".as_slice(),
-    );
+    let (older, damaged) = (Record { bundle: None, ..record() }, b"EGWS?".as_slice());
     vec![
         (Medium::with(&[]), Record::default()),
         (Medium::with(&[("state", &file(&old()))]), old()),
-        (
-            Medium::with(&[("state", &file(&old())), ("state.new", damaged)]),
-            old(),
-        ),
-        (
-            Medium::with(&[("state", &file(&older)), ("state.new", &file(&old()))]),
-            old(),
-        ),
+        (Medium::with(&[("state", &file(&old())), ("state.new", damaged)]), old()),
+        (Medium::with(&[("state", &file(&older)), ("state.new", &file(&old()))]), old()),
         (Medium::with(&[("state.new", &file(&old()))]), old()),
-        (
-            Medium::with(&[("state", damaged), ("state.new", &file(&old()))]),
-            old(),
-        ),
+        (Medium::with(&[("state", damaged), ("state.new", &file(&old()))]), old()),
         (Medium::with(&[("state", damaged)]), Record::default()),
     ]
 }
@@ -238,23 +197,12 @@ fn a_power_cut_after_any_operation_leaves_the_old_or_the_new() {
     for (medium, before) in beginnings() {
         let mut fuel = 0;
         loop {
-            let (shared, mut store, found, _) = start(Medium {
-                fuel: Some(fuel),
-                dead: true,
-                ..medium.clone()
-            });
-            assert_eq!(
-                found, before,
-                "cut after {fuel}: what is read needs no writing"
-            );
+            let (shared, mut store, found, _) = start(Medium { fuel: Some(fuel), dead: true, ..medium.clone() });
+            assert_eq!(found, before, "cut after {fuel}: what is read needs no writing");
             let saved = store.save(&record()).is_ok();
             for outcome in shared.medium().after_power_cut() {
                 let (_, mut store, found, _) = start(outcome);
-                let allowed = if saved {
-                    found == record()
-                } else {
-                    found == before || found == record()
-                };
+                let allowed = if saved { found == record() } else { found == before || found == record() };
                 assert!(allowed, "cut after {fuel} operations: {found:?}");
                 assert!(store.save(&record()).is_ok());
             }
@@ -271,32 +219,19 @@ fn a_power_cut_after_any_operation_leaves_the_old_or_the_new() {
 fn an_error_in_any_operation_loses_nothing_and_the_next_save_works() {
     for (medium, before) in beginnings() {
         for fuel in 0.. {
-            let (shared, mut store, ..) = start(Medium {
-                fuel: Some(fuel),
-                ..medium.clone()
-            });
+            let (shared, mut store, ..) = start(Medium { fuel: Some(fuel), ..medium.clone() });
             let result = store.save(&record());
             if let Err(error) = &result {
-                assert!(
-                    error.to_string().contains("cannot be saved in /state"),
-                    "{error}"
-                );
+                assert!(error.to_string().contains("cannot be saved in /state"), "{error}");
                 // The agent is restarted at this point.
                 let (_, _, found, _) = start(shared.medium().after_power_cut().remove(0));
-                assert!(
-                    found == before || found == record(),
-                    "error in operation {fuel}: {found:?}"
-                );
+                assert!(found == before || found == record(), "error in operation {fuel}: {found:?}");
             }
             assert!(store.save(&record()).is_ok(), "error in operation {fuel}");
             let (_, _, found, _) = start(shared.medium().clone());
             assert_eq!(found, record(), "error in operation {fuel}");
             let medium = shared.medium();
-            assert!(
-                !medium.shown().contains_key("state.new"),
-                "{:?}",
-                medium.shown()
-            );
+            assert!(!medium.shown().contains_key("state.new"), "{:?}", medium.shown());
             // Fuel that is left means that no operation failed: all have had their turn.
             if medium.fuel.is_some() {
                 break;
@@ -310,10 +245,7 @@ fn an_error_and_then_a_power_cut() {
     for (medium, before) in beginnings() {
         let each = (0..8).flat_map(|error| (0..8).map(move |cut| (error, cut)));
         for ((error, cut), tried) in each.flat_map(|each| [(each, false), (each, true)]) {
-            let (shared, mut store, ..) = start(Medium {
-                fuel: Some(error),
-                ..medium.clone()
-            });
+            let (shared, mut store, ..) = start(Medium { fuel: Some(error), ..medium.clone() });
             // The error comes in opening the state already, or in a save that is then tried again.
             if tried {
                 let _ = store.save(&record());
@@ -336,18 +268,10 @@ fn an_error_and_then_a_power_cut() {
 #[test]
 fn a_damaged_file_that_cannot_be_moved_is_not_overwritten() {
     let damaged = b"EGWS?".as_slice();
-    let (shared, mut store, _, found) = start(Medium {
-        fuel: Some(0),
-        dead: true,
-        ..Medium::with(&[("state", damaged)])
-    });
+    let (shared, mut store, _, found) =
+        start(Medium { fuel: Some(0), dead: true, ..Medium::with(&[("state", damaged)]) });
     assert_eq!(found.set_aside, Some((Damage::Truncated, None)));
-    assert!(
-        found
-            .loss(Path::new("/state"))
-            .unwrap()
-            .contains("cannot be moved")
-    );
+    assert!(found.loss(Path::new("/state")).unwrap().contains("cannot be moved"));
     assert!(store.save(&record()).is_err());
     assert_eq!(&shared.read("state").unwrap()[..], damaged);
     // The medium can be written again.
@@ -359,20 +283,11 @@ fn a_damaged_file_that_cannot_be_moved_is_not_overwritten() {
 /// What `sudo edge-gateway enroll` leaves to a service with a user of its own.
 #[test]
 fn another_users_file_is_left_alone() {
-    let denied = Medium {
-        denied: true,
-        ..Medium::with(&[("state", &file(&old()))])
-    };
+    let denied = Medium { denied: true, ..Medium::with(&[("state", &file(&old()))]) };
     let (shared, mut store, found, what) = start(denied);
-    assert_eq!(
-        (found, what.set_aside.clone()),
-        (Record::default(), Some((Damage::Denied, None)))
-    );
+    assert_eq!((found, what.set_aside.clone()), (Record::default(), Some((Damage::Denied, None))));
     let loss = what.loss(Path::new("/state")).unwrap();
-    assert!(
-        loss.contains("/state/state may not be read by this user; give it to this user (chown)"),
-        "{loss}"
-    );
+    assert!(loss.contains("/state/state may not be read by this user; give it to this user (chown)"), "{loss}");
     let error = store.save(&record()).unwrap_err().to_string();
     assert!(error.contains("belongs to another user"), "{error}");
     shared.medium().denied = false;

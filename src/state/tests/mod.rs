@@ -17,21 +17,15 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "edge-gateway-state-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("edge-gateway-state-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
         Self(path)
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(&self.0)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -53,29 +47,17 @@ impl Drop for Folder {
 
 /// A full record.
 fn record() -> Record {
-    let relay = |name: &str| {
-        Some(Relay {
-            name: name.to_owned(),
-            host: format!("{name}.example.com"),
-        })
-    };
+    let relay = |name: &str| Some(Relay { name: name.to_owned(), host: format!("{name}.example.com") });
     Record {
         domain: Some("https://app.infisical.com".to_owned()),
         gateway_name: Some("branch-7".to_owned()),
         gateway_id: Some(sample().gateway_id),
-        access: Some(Access {
-            kind: TokenKind::Gateway,
-            token: Secret::from("hunter2-access"),
-        }),
+        access: Some(Access { kind: TokenKind::Gateway, token: Secret::from("hunter2-access") }),
         enrolled_with: Some(Fingerprint::of(&Secret::from("hunter2-once"))),
         bundle: Some(sample()),
         relay: relay("eu-1"),
         runner_up: relay("eu-2"),
-        passing: Passing {
-            last_good_time: 1_800_000_000,
-            api_failures: 1,
-            relay_failures: 2,
-        },
+        passing: Passing { last_good_time: 1_800_000_000, api_failures: 1, relay_failures: 2 },
     }
 }
 
@@ -83,15 +65,9 @@ fn record() -> Record {
 fn saved_and_found_again() {
     let folder = Folder::new();
     let mut opened = open(&folder.0).unwrap();
-    assert_eq!(
-        (&opened.record, opened.found.from, &opened.warnings),
-        (&Record::default(), From::Nothing, &Vec::new())
-    );
+    assert_eq!((&opened.record, opened.found.from, &opened.warnings), (&Record::default(), From::Nothing, &Vec::new()));
     assert_eq!(opened.store.save(&record()), Ok(true));
-    assert_eq!(
-        (folder.names(), folder.mode("state")),
-        (vec!["state".to_owned()], 0o600)
-    );
+    assert_eq!((folder.names(), folder.mode("state")), (vec!["state".to_owned()], 0o600));
     drop(opened);
     let opened = open(&folder.0).unwrap();
     assert_eq!((opened.record, opened.found.from), (record(), From::State));
@@ -121,10 +97,7 @@ fn the_folder_is_made_and_only_for_its_owner() {
     let folder = Folder::new();
     let path = folder.file("a/b");
     open(&path).unwrap().store.save(&record()).unwrap();
-    assert_eq!(
-        (folder.mode("a/b"), folder.mode("a/b/state")),
-        (0o700, 0o600)
-    );
+    assert_eq!((folder.mode("a/b"), folder.mode("a/b/state")), (0o700, 0o600));
 }
 
 #[test]
@@ -133,10 +106,7 @@ fn two_agents_on_one_folder() {
     assert!(!is_in_use(&folder.0));
     let first = open(&folder.0).unwrap();
     let refusal = open(&folder.0).unwrap_err().to_string();
-    assert!(
-        refusal.contains(folder.0.to_str().unwrap()) && refusal.contains("EDGE_GATEWAY_STATE_DIR="),
-        "{refusal}"
-    );
+    assert!(refusal.contains(folder.0.to_str().unwrap()) && refusal.contains("EDGE_GATEWAY_STATE_DIR="), "{refusal}");
     assert!(is_in_use(&folder.0));
     assert_eq!(peek(&folder.0), Ok(None));
     drop(first);
@@ -151,28 +121,13 @@ fn a_damaged_file_is_kept_beside_and_told() {
         assert!(peek(&folder.0).is_err());
         let opened = open(&folder.0).unwrap();
         let kept = format!("state.bad-{}", n.min(STATE_KEPT - 1));
-        assert_eq!(
-            fs::read_to_string(folder.file(&kept)).unwrap(),
-            format!("EGWS damaged {n}")
-        );
+        assert_eq!(fs::read_to_string(folder.file(&kept)).unwrap(), format!("EGWS damaged {n}"));
         let loss = opened.found.loss(&folder.0).unwrap();
-        assert!(
-            loss.contains(&kept) && loss.contains("enrol again") && !loss.contains('\n'),
-            "{loss}"
-        );
-        assert_eq!(
-            (opened.record, opened.found.from),
-            (Record::default(), From::Nothing)
-        );
+        assert!(loss.contains(&kept) && loss.contains("enrol again") && !loss.contains('\n'), "{loss}");
+        assert_eq!((opened.record, opened.found.from), (Record::default(), From::Nothing));
     }
-    assert_eq!(
-        folder.names(),
-        ["state.bad-0", "state.bad-1", "state.bad-2"]
-    );
-    assert_eq!(
-        fs::read_to_string(folder.file("state.bad-0")).unwrap(),
-        "EGWS damaged 0"
-    );
+    assert_eq!(folder.names(), ["state.bad-0", "state.bad-1", "state.bad-2"]);
+    assert_eq!(fs::read_to_string(folder.file("state.bad-0")).unwrap(), "EGWS damaged 0");
 }
 
 #[test]
@@ -183,10 +138,7 @@ fn a_newer_file_is_kept_for_the_newer_program() {
     newer.extend(0x7131_f311_u32.to_le_bytes());
     fs::write(folder.file("state"), &newer).unwrap();
     let mut opened = open(&folder.0).unwrap();
-    assert_eq!(
-        opened.found.set_aside,
-        Some((Damage::Newer(7), Some("state.v7".to_owned())))
-    );
+    assert_eq!(opened.found.set_aside, Some((Damage::Newer(7), Some("state.v7".to_owned()))));
     opened.store.save(&record()).unwrap();
     assert_eq!(fs::read(folder.file("state.v7")).unwrap(), newer);
     assert_eq!(folder.names(), ["state", "state.v7"]);
@@ -196,20 +148,11 @@ fn a_newer_file_is_kept_for_the_newer_program() {
 fn an_interrupted_save_is_completed() {
     let folder = Folder::new();
     open(&folder.0).unwrap().store.save(&record()).unwrap();
-    let newer = Record {
-        relay: None,
-        ..record()
-    };
+    let newer = Record { relay: None, ..record() };
     fs::write(folder.file("state.new"), &encode(&newer).unwrap().bytes[..]).unwrap();
     let opened = open(&folder.0).unwrap();
-    assert_eq!(
-        (&opened.record, opened.found.from),
-        (&newer, From::Interrupted)
-    );
-    assert_eq!(
-        (folder.names(), peek(&folder.0)),
-        (vec!["state".to_owned()], Ok(Some(newer)))
-    );
+    assert_eq!((&opened.record, opened.found.from), (&newer, From::Interrupted));
+    assert_eq!((folder.names(), peek(&folder.0)), (vec!["state".to_owned()], Ok(Some(newer))));
 }
 
 #[test]
@@ -218,10 +161,7 @@ fn half_a_save_is_ignored_and_replaced() {
     open(&folder.0).unwrap().store.save(&record()).unwrap();
     fs::write(folder.file("state.new"), b"EGWS\x01").unwrap();
     let mut opened = open(&folder.0).unwrap();
-    assert_eq!(
-        (&opened.record, opened.found.from),
-        (&record(), From::State)
-    );
+    assert_eq!((&opened.record, opened.found.from), (&record(), From::State));
     opened.store.save(&Record::default()).unwrap();
     assert_eq!(folder.names(), ["state"]);
 }
@@ -251,9 +191,7 @@ fn without_a_folder_the_agent_goes_on_in_memory() {
     for _ in 0..2 {
         let error = opened.store.save(&record()).unwrap_err().to_string();
         assert!(
-            error.contains("blocked/state")
-                && error.contains("kept in memory")
-                && !error.contains('\n'),
+            error.contains("blocked/state") && error.contains("kept in memory") && !error.contains('\n'),
             "{error}"
         );
     }

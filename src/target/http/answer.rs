@@ -10,10 +10,7 @@ pub(super) fn answer(status: u16, message: &str, close: bool) -> Vec<u8> {
         message: String,
     }
     // A string always serializes.
-    let body = serde_json::to_vec(&Body {
-        message: format!("gateway: {message}"),
-    })
-    .unwrap_or_default();
+    let body = serde_json::to_vec(&Body { message: format!("gateway: {message}") }).unwrap_or_default();
     let close = if close { "Connection: close\r\n" } else { "" };
     let head = format!(
         "HTTP/1.1 {status} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{close}\r\n",

@@ -53,10 +53,7 @@ impl Decoder {
             Framing::Chunked => State::ChunkSize,
             Framing::Close => State::Close,
         };
-        Self {
-            state,
-            line: Vec::new(),
-        }
+        Self { state, line: Vec::new() }
     }
 
     /// Whether the whole body was seen.
@@ -94,10 +91,7 @@ impl Decoder {
     /// how many bytes that were.
     pub(super) fn framing(&mut self, input: &[u8]) -> Result<usize, BadChunk> {
         let mut at = 0;
-        while matches!(
-            self.state,
-            State::ChunkSize | State::ChunkEnd | State::Trailers
-        ) {
+        while matches!(self.state, State::ChunkSize | State::ChunkEnd | State::Trailers) {
             let rest = &input[at..];
             let line_feed = rest.iter().position(|&byte| byte == b'\n');
             let count = line_feed.map_or(rest.len(), |at| at + 1);
@@ -158,15 +152,10 @@ impl Decoder {
 /// The size in a chunk-size line (RFC 9112 section 7.1): hexadecimal digits, and extensions, which
 /// are dropped. Nothing else is tolerated, not even space around the size.
 fn chunk_size(line: &[u8]) -> Result<u64, BadChunk> {
-    let digits = line
-        .iter()
-        .take_while(|byte| byte.is_ascii_hexdigit())
-        .count();
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let after = &line[digits..];
     let extension = after.starts_with(b";")
-        && after[..after.len() - 2]
-            .iter()
-            .all(|&byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
+        && after[..after.len() - 2].iter().all(|&byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
     if after != b"\r\n" && !extension {
         return Err("a malformed chunk size");
     }
@@ -190,16 +179,11 @@ fn trailers(section: &[u8]) -> Result<Vec<u8>, BadChunk> {
         "x-infisical-action",
     ];
     let mut fields = [EMPTY_HEADER; HTTP_FIELDS];
-    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields)
-    else {
+    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields) else {
         return Err("malformed trailers");
     };
     let mut passed = Vec::new();
-    for field in fields.iter().filter(|field| {
-        !NEVER
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(field.name))
-    }) {
+    for field in fields.iter().filter(|field| !NEVER.iter().any(|name| name.eq_ignore_ascii_case(field.name))) {
         put(&mut passed, field.name, field.value);
     }
     Ok(passed)
@@ -237,21 +221,13 @@ const CHUNK_FRAMING: usize = 8;
 impl Pump {
     pub(super) fn new(framing: Framing) -> Self {
         let chunked = framing == Framing::Chunked;
-        Self {
-            decoder: Decoder::new(framing),
-            chunked,
-            stage: Stage::Copy,
-            moved: 0,
-        }
+        Self { decoder: Decoder::new(framing), chunked, stage: Stage::Copy, moved: 0 }
     }
 
     /// For a client: a body that ends with the target's connection is chunked.
     pub(super) fn to_client(framing: Framing) -> Self {
         let chunked = !matches!(framing, Framing::Length(_));
-        Self {
-            chunked,
-            ..Self::new(framing)
-        }
+        Self { chunked, ..Self::new(framing) }
     }
 
     /// Whether everything was copied and flushed.
@@ -270,12 +246,7 @@ impl Pump {
     }
 
     /// Copies what there is. Whenever the reader has nothing, the writer is flushed.
-    pub(super) fn poll<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut R,
-        to: &mut W,
-    ) -> Poll<Result<(), PumpError>>
+    pub(super) fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<Result<(), PumpError>>
     where
         R: AsyncBufRead + Unpin,
         W: Room + Unpin,
@@ -300,12 +271,7 @@ impl Pump {
         Poll::Pending
     }
 
-    fn poll_some<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut R,
-        to: &mut W,
-    ) -> Poll<Result<(), PumpError>>
+    fn poll_some<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<Result<(), PumpError>>
     where
         R: AsyncBufRead + Unpin,
         W: Room + Unpin,
@@ -328,9 +294,7 @@ impl Pump {
         }
         let framing = self.decoder.framing(input).map_err(PumpError::Framing)?;
         let payload = &input[framing..];
-        let length = payload
-            .len()
-            .min(usize::try_from(self.decoder.available()).unwrap_or(usize::MAX));
+        let length = payload.len().min(usize::try_from(self.decoder.available()).unwrap_or(usize::MAX));
         let mut copied = 0;
         let mut blocked = Poll::Ready(Ok(()));
         if length > 0 {
@@ -351,11 +315,7 @@ impl Pump {
         blocked
     }
 
-    fn poll_last_chunk<W: Room + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &mut W,
-    ) -> Poll<Result<(), PumpError>> {
+    fn poll_last_chunk<W: Room + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<(), PumpError>> {
         let last = [b"0\r\n", self.decoder.trailers(), b"\r\n"].concat();
         let room = ready!(to.poll_room(cx, last.len())).map_err(PumpError::Sink)?;
         room[..last.len()].copy_from_slice(&last);
@@ -398,24 +358,17 @@ mod tests {
             while !rest.is_empty() && !decoder.is_done() {
                 let framing = decoder.framing(rest)?;
                 rest = &rest[framing..];
-                let count = rest
-                    .len()
-                    .min(usize::try_from(decoder.available()).unwrap_or(usize::MAX));
+                let count = rest.len().min(usize::try_from(decoder.available()).unwrap_or(usize::MAX));
                 body.extend_from_slice(&rest[..count]);
                 rest = &rest[count..];
                 decoder.took(count);
             }
             left.extend_from_slice(rest);
         }
-        if decoder.is_done() {
-            Ok((body, decoder.trailers().to_vec(), left))
-        } else {
-            Err("incomplete")
-        }
+        if decoder.is_done() { Ok((body, decoder.trailers().to_vec(), left)) } else { Err("incomplete") }
     }
 
-    const CHUNKS: &[u8] =
-        b"5\r\nhello\r\n1;a=\"b\"\r\n \r\n006\r\nworld!\r\n0\r\nX-Sum: 1\r\nHost: evil\r\n\r\nGET /";
+    const CHUNKS: &[u8] = b"5\r\nhello\r\n1;a=\"b\"\r\n \r\n006\r\nworld!\r\n0\r\nX-Sum: 1\r\nHost: evil\r\n\r\nGET /";
 
     #[test]
     fn chunks_are_joined_and_their_trailers_filtered() {
@@ -428,10 +381,7 @@ mod tests {
     #[test]
     fn a_length_is_exact() {
         let (body, _, left) = decode(Framing::Length(5), &[b"hel", b"loGET"]).expect("complete");
-        assert_eq!(
-            (body.as_slice(), left.as_slice()),
-            (&b"hello"[..], &b"GET"[..])
-        );
+        assert_eq!((body.as_slice(), left.as_slice()), (&b"hello"[..], &b"GET"[..]));
     }
 
     #[test]
@@ -460,17 +410,9 @@ mod tests {
             assert_ne!(error, "incomplete", "{}", bytes.escape_ascii());
         }
         let long = [b"1;".as_slice(), &[b'a'; HTTP_CHUNK_LINE]].concat();
-        assert!(
-            decode(Framing::Chunked, &[&long])
-                .expect_err("long")
-                .contains("too long")
-        );
+        assert!(decode(Framing::Chunked, &[&long]).expect_err("long").contains("too long"));
         let long = [b"0\r\nA: ".as_slice(), &[b'a'; HTTP_TRAILERS]].concat();
-        assert!(
-            decode(Framing::Chunked, &[&long])
-                .expect_err("long")
-                .contains("too long")
-        );
+        assert!(decode(Framing::Chunked, &[&long]).expect_err("long").contains("too long"));
     }
 
     proptest! {

@@ -14,10 +14,7 @@ pub(super) struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            ca: None,
-            verify: true,
-        }
+        Self { ca: None, verify: true }
     }
 }
 
@@ -37,9 +34,7 @@ impl Config {
         for word in words {
             match word.split_once('=') {
                 Some(("ca", text)) => {
-                    let pem = STANDARD
-                        .decode(text)
-                        .map_err(|_| "ca= in the CONFIG line is not base64")?;
+                    let pem = STANDARD.decode(text).map_err(|_| "ca= in the CONFIG line is not base64")?;
                     config.ca = Some(pem);
                 }
                 Some(("verify", "true")) => config.verify = true,
@@ -62,28 +57,17 @@ mod tests {
 
     #[test]
     fn lines() {
-        let config = |ca: Option<&[u8]>, verify| {
-            Ok(Config {
-                ca: ca.map(<[u8]>::to_vec),
-                verify,
-            })
-        };
+        let config = |ca: Option<&[u8]>, verify| Ok(Config { ca: ca.map(<[u8]>::to_vec), verify });
         for (line, expected) in [
             ("CONFIG", config(None, true)),
             ("CONFIG\r", config(None, true)),
             ("CONFIG ca=UEVN verify=false", config(Some(b"PEM"), false)),
-            (
-                "CONFIG verify=true later=1 ca=UEVN",
-                config(Some(b"PEM"), true),
-            ),
+            ("CONFIG verify=true later=1 ca=UEVN", config(Some(b"PEM"), true)),
             ("CONFIG ca=", config(Some(b""), true)),
             ("", Err("the first line is not CONFIG")),
             ("GET / HTTP/1.1", Err("the first line is not CONFIG")),
             ("CONFIG ca=!", Err("ca= in the CONFIG line is not base64")),
-            (
-                "CONFIG verify=no",
-                Err("verify= in the CONFIG line is not true or false"),
-            ),
+            ("CONFIG verify=no", Err("verify= in the CONFIG line is not true or false")),
         ] {
             assert_eq!(Config::parse(line.as_bytes()), expected, "{line}");
         }

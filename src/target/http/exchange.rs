@@ -47,10 +47,7 @@ pub(super) enum Failure {
 }
 
 fn target_failed(why: impl Into<String>) -> Failure {
-    Failure::Target {
-        why: why.into(),
-        silent: false,
-    }
+    Failure::Target { why: why.into(), silent: false }
 }
 
 /// Sends `head` and the rest of the request's body, and the response back.
@@ -67,10 +64,7 @@ where
     match timeout(HTTP_TARGET_TIME, upstream.write_all(head)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            return Err(Failure::Target {
-                why: error.to_string(),
-                silent: true,
-            });
+            return Err(Failure::Target { why: error.to_string(), silent: true });
         }
         Err(_) => return Err(target_failed(no_progress("takes no request"))),
     }
@@ -121,8 +115,7 @@ where
             return Poll::Ready(result.map_err(|error| head_failed(error, unsent.take(), silent)));
         }
         let progress = before != (body.moved(), head.bytes().len());
-        poll_patience(cx, patience.as_mut(), progress)
-            .map(|()| Err(target_failed(no_progress("gives no answer"))))
+        poll_patience(cx, patience.as_mut(), progress).map(|()| Err(target_failed(no_progress("gives no answer"))))
     })
     .await?;
     Response::parse(head.bytes(), request.is_head, request.upgrade)
@@ -176,15 +169,11 @@ where
             Poll::Pending => {}
         }
         let progress = before != (body.moved(), reply.moved());
-        poll_patience(cx, patience.as_mut(), progress)
-            .map(|()| Err(Failure::Broken(no_progress("sends no more"))))
+        poll_patience(cx, patience.as_mut(), progress).map(|()| Err(Failure::Broken(no_progress("sends no more"))))
     })
     .await?;
     let target_stays = body.is_done() && response.keep_alive && response.framing != Framing::Close;
-    Ok(Outcome {
-        client_stays,
-        target_stays,
-    })
+    Ok(Outcome { client_stays, target_stays })
 }
 
 async fn to_client<S>(client: &mut TlsStream<S>, head: &[u8], flush: bool) -> Result<(), Failure>

@@ -77,26 +77,16 @@ pub(super) struct HopByHop<'a> {
 impl<'a> HopByHop<'a> {
     pub(super) fn of(fields: &[Header<'a>]) -> Result<Self, &'static str> {
         let mut named = Vec::new();
-        for field in fields
-            .iter()
-            .filter(|field| field.name.eq_ignore_ascii_case("connection"))
-        {
+        for field in fields.iter().filter(|field| field.name.eq_ignore_ascii_case("connection")) {
             let value = str::from_utf8(field.value).map_err(|_| "Connection is not text")?;
-            named.extend(
-                value
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|option| !option.is_empty()),
-            );
+            named.extend(value.split(',').map(str::trim).filter(|option| !option.is_empty()));
         }
         Ok(Self { named })
     }
 
     /// Whether `Connection` has this option.
     pub(super) fn names(&self, option: &str) -> bool {
-        self.named
-            .iter()
-            .any(|named| named.eq_ignore_ascii_case(option))
+        self.named.iter().any(|named| named.eq_ignore_ascii_case(option))
     }
 
     /// Whether this field goes no further. `Content-Length` is among them because the framing of
@@ -118,37 +108,23 @@ impl<'a> HopByHop<'a> {
 
 /// The values of a field that may be there more than once.
 pub(super) fn values<'a>(fields: &'a [Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
-    fields
-        .iter()
-        .filter(move |field| field.name.eq_ignore_ascii_case(name))
-        .map(|field| field.value)
+    fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
 /// The one value of a field that may be there once.
 pub(super) fn single<'a>(fields: &'a [Header<'a>], name: &str) -> Result<Option<&'a [u8]>, ()> {
     let mut values = values(fields, name);
     let first = values.next();
-    if values.next().is_some() {
-        Err(())
-    } else {
-        Ok(first)
-    }
+    if values.next().is_some() { Err(()) } else { Ok(first) }
 }
 
 /// `Content-Length`, digits only (RFC 9110 section 8.6). A list of equal lengths is refused too.
 pub(super) fn content_length(fields: &[Header<'_>]) -> Result<Option<u64>, &'static str> {
-    let Some(value) =
-        single(fields, "content-length").map_err(|()| "more than one Content-Length")?
-    else {
+    let Some(value) = single(fields, "content-length").map_err(|()| "more than one Content-Length")? else {
         return Ok(None);
     };
-    let number = str::from_utf8(value)
-        .ok()
-        .filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
-    number
-        .and_then(|number| number.parse().ok())
-        .map(Some)
-        .ok_or("Content-Length is not a number")
+    let number = str::from_utf8(value).ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+    number.and_then(|number| number.parse().ok()).map(Some).ok_or("Content-Length is not a number")
 }
 
 /// Whether the body is chunked. No other transfer coding is understood, nor may any be hidden
@@ -192,92 +168,37 @@ mod tests {
     async fn heads_that_do_not_end_well() {
         assert!(matches!(head(b"").await.0, Err(HeadError::Closed)));
         assert!(matches!(head(b"GET /").await.0, Err(HeadError::Io(_))));
-        assert!(matches!(
-            head(b"GET / HTTP/1.1\nA: b\r\n\r\n").await.0,
-            Err(HeadError::BareLineFeed)
-        ));
-        assert!(matches!(
-            head(b"GET / HTTP/1.1\r\nA: b\n\n").await.0,
-            Err(HeadError::BareLineFeed)
-        ));
-        assert!(matches!(
-            head(&[b'a'; HTTP_HEAD + 1]).await.0,
-            Err(HeadError::TooLong)
-        ));
+        assert!(matches!(head(b"GET / HTTP/1.1\nA: b\r\n\r\n").await.0, Err(HeadError::BareLineFeed)));
+        assert!(matches!(head(b"GET / HTTP/1.1\r\nA: b\n\n").await.0, Err(HeadError::BareLineFeed)));
+        assert!(matches!(head(&[b'a'; HTTP_HEAD + 1]).await.0, Err(HeadError::TooLong)));
     }
 
     #[test]
     fn framing_fields_are_strict() {
-        let field = |name, value: &'static str| Header {
-            name,
-            value: value.as_bytes(),
-        };
-        for value in [
-            "",
-            " 5",
-            "+5",
-            "-1",
-            "0x5",
-            "5,5",
-            "5 5",
-            "99999999999999999999",
-        ] {
-            assert!(
-                content_length(&[field("Content-Length", value)]).is_err(),
-                "{value}"
-            );
+        let field = |name, value: &'static str| Header { name, value: value.as_bytes() };
+        for value in ["", " 5", "+5", "-1", "0x5", "5,5", "5 5", "99999999999999999999"] {
+            assert!(content_length(&[field("Content-Length", value)]).is_err(), "{value}");
         }
-        assert_eq!(
-            content_length(&[field("content-LENGTH", "05")]),
-            Ok(Some(5))
-        );
+        assert_eq!(content_length(&[field("content-LENGTH", "05")]), Ok(Some(5)));
         let twice = [field("Content-Length", "5"), field("Content-Length", "5")];
         assert_eq!(content_length(&twice), Err("more than one Content-Length"));
-        for value in [
-            "gzip, chunked",
-            "chunked, chunked",
-            "identity",
-            "xchunked",
-            "\x0bchunked",
-            "",
-        ] {
-            assert!(
-                is_chunked(&[field("Transfer-Encoding", value)]).is_err(),
-                "{value}"
-            );
+        for value in ["gzip, chunked", "chunked, chunked", "identity", "xchunked", "\x0bchunked", ""] {
+            assert!(is_chunked(&[field("Transfer-Encoding", value)]).is_err(), "{value}");
         }
-        assert_eq!(
-            is_chunked(&[field("transfer-encoding", "Chunked")]),
-            Ok(true)
-        );
-        let twice = [
-            field("Transfer-Encoding", "chunked"),
-            field("Transfer-Encoding", "chunked"),
-        ];
+        assert_eq!(is_chunked(&[field("transfer-encoding", "Chunked")]), Ok(true));
+        let twice = [field("Transfer-Encoding", "chunked"), field("Transfer-Encoding", "chunked")];
         assert!(is_chunked(&twice).is_err());
     }
 
     #[test]
     fn connection_names_what_ends_here() {
         let fields = [
-            Header {
-                name: "Connection",
-                value: b"close, X-Secret",
-            },
-            Header {
-                name: "connection",
-                value: b" upgrade ,,",
-            },
+            Header { name: "Connection", value: b"close, X-Secret" },
+            Header { name: "connection", value: b" upgrade ,," },
         ];
         let hop = HopByHop::of(&fields).expect("text");
         assert!(hop.names("close") && hop.names("Upgrade") && !hop.names(""));
-        for name in [
-            "x-secret",
-            "Keep-Alive",
-            "TE",
-            "Transfer-Encoding",
-            "Content-Length",
-        ] {
+        for name in ["x-secret", "Keep-Alive", "TE", "Transfer-Encoding", "Content-Length"] {
             assert!(hop.holds(name), "{name}");
         }
         assert!(!hop.holds("Content-Type") && !hop.holds("Trailer"));

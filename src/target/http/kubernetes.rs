@@ -40,11 +40,7 @@ pub struct Kubernetes {
 impl Default for Kubernetes {
     /// Where a pod finds its service account, and no cluster.
     fn default() -> Self {
-        Self {
-            account: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount"),
-            host: None,
-            port: None,
-        }
+        Self { account: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount"), host: None, port: None }
     }
 }
 
@@ -65,15 +61,10 @@ impl Kubernetes {
                         (KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT_HTTPS are not set)"
                 .into());
         };
-        let port = port.parse().map_err(|_| {
-            format!("use-k8s-sa: KUBERNETES_SERVICE_PORT_HTTPS={port} is not a port")
-        })?;
-        let target = Target::new(host, port)
-            .map_err(|why| format!("use-k8s-sa: KUBERNETES_SERVICE_HOST: {why}"))?;
-        Ok(Target {
-            scheme: Some(Scheme::Https),
-            ..target
-        })
+        let port =
+            port.parse().map_err(|_| format!("use-k8s-sa: KUBERNETES_SERVICE_PORT_HTTPS={port} is not a port"))?;
+        let target = Target::new(host, port).map_err(|why| format!("use-k8s-sa: KUBERNETES_SERVICE_HOST: {why}"))?;
+        Ok(Target { scheme: Some(Scheme::Https), ..target })
     }
 
     /// The `Authorization` field line with the current token: the cluster replaces it every hour.

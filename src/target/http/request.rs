@@ -55,55 +55,35 @@ impl Request {
             Ok(Status::Complete(_)) => {}
             Ok(Status::Partial) => return Err(bad("the request head is incomplete")),
             Err(Error::TooManyHeaders) => {
-                return Err(Refusal {
-                    status: 431,
-                    why: "too many request fields",
-                });
+                return Err(Refusal { status: 431, why: "too many request fields" });
             }
             Err(Error::HeaderName | Error::HeaderValue) => {
                 return Err(bad("a malformed request field"));
             }
             Err(Error::Version) => {
-                return Err(Refusal {
-                    status: 505,
-                    why: "not HTTP/1.1",
-                });
+                return Err(Refusal { status: 505, why: "not HTTP/1.1" });
             }
             Err(_) => return Err(bad("a malformed request line")),
         }
-        let (Some(method), Some(target), Some(version)) =
-            (parsed.method, parsed.path, parsed.version)
-        else {
+        let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
             return Err(bad("the request head is incomplete"));
         };
         if version != 1 {
-            return Err(Refusal {
-                status: 505,
-                why: "not HTTP/1.1",
-            });
+            return Err(Refusal { status: 505, why: "not HTTP/1.1" });
         }
         let fields = &*parsed.headers;
         let hop = HopByHop::of(fields).map_err(bad)?;
-        let framing = match (
-            is_chunked(fields).map_err(bad)?,
-            content_length(fields).map_err(bad)?,
-        ) {
+        let framing = match (is_chunked(fields).map_err(bad)?, content_length(fields).map_err(bad)?) {
             (true, Some(_)) => return Err(bad("both Transfer-Encoding and Content-Length")),
             (true, None) => Framing::Chunked,
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::Length(0),
         };
         single(fields, "host").map_err(|()| bad("more than one Host"))?;
-        let action =
-            single(fields, ACTION).map_err(|()| bad("more than one x-infisical-action"))?;
+        let action = single(fields, ACTION).map_err(|()| bad("more than one x-infisical-action"))?;
         let action = action.filter(|_| platform).and_then(Action::parse);
-        let upgrade = hop
-            .names("upgrade")
-            .then(|| single(fields, "upgrade"))
-            .transpose();
-        let upgrade = upgrade
-            .map_err(|()| bad("more than one Upgrade"))?
-            .flatten();
+        let upgrade = hop.names("upgrade").then(|| single(fields, "upgrade")).transpose();
+        let upgrade = upgrade.map_err(|()| bad("more than one Upgrade"))?.flatten();
 
         let mut passed = Vec::with_capacity(head.len());
         for field in fields {
@@ -128,18 +108,13 @@ impl Request {
             put(&mut passed, "Connection", b"Upgrade");
             put(&mut passed, "Upgrade", protocol);
         }
-        let expects_continue = single(fields, "expect")
-            .map_err(|()| bad("more than one Expect"))?
-            .is_some();
+        let expects_continue = single(fields, "expect").map_err(|()| bad("more than one Expect"))?.is_some();
         Ok(Self {
             line: format!("{method} {}", origin_form(method, target)?),
             fields: passed,
             framing,
             is_head: method == "HEAD",
-            is_idempotent: matches!(
-                method,
-                "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
-            ),
+            is_idempotent: matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"),
             close: hop.names("close"),
             expects_continue,
             upgrade: upgrade.is_some(),
@@ -226,8 +201,7 @@ mod tests {
 
     #[test]
     fn only_the_platform_has_actions_and_nobody_passes_them_on() {
-        let head =
-            "GET / HTTP/1.1\r\nX-Infisical-Action: use-k8s-sa\r\nAuthorization: mine\r\n\r\n";
+        let head = "GET / HTTP/1.1\r\nX-Infisical-Action: use-k8s-sa\r\nAuthorization: mine\r\n\r\n";
         let platform = Request::parse(head.as_bytes(), true).expect("good");
         assert_eq!(platform.action, Some(Action::UseServiceAccount));
         assert!(platform.fields.is_empty());
@@ -260,14 +234,8 @@ mod tests {
     #[test]
     fn shapes_that_smuggle_are_refused() {
         for (fields, why) in [
-            (
-                "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
-                "both",
-            ),
-            (
-                "Content-Length: 1\r\nContent-Length: 1\r\n",
-                "more than one Content-Length",
-            ),
+            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "both"),
+            ("Content-Length: 1\r\nContent-Length: 1\r\n", "more than one Content-Length"),
             ("Content-Length: 1, 1\r\n", "not a number"),
             ("Content-Length: +1\r\n", "not a number"),
             ("Content-Length : 1\r\n", "malformed request field"),
@@ -279,15 +247,9 @@ mod tests {
             ("A\r\n", "malformed request field"),
             (": b\r\n", "malformed request field"),
             ("Transfer-Encoding: gzip, chunked\r\n", "other than chunked"),
-            (
-                "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
-                "other than chunked",
-            ),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "other than chunked"),
             ("Host: a\r\nHost: b\r\n", "more than one Host"),
-            (
-                "x-infisical-action: a\r\nX-Infisical-Action: b\r\n",
-                "more than one x-inf",
-            ),
+            ("x-infisical-action: a\r\nX-Infisical-Action: b\r\n", "more than one x-inf"),
         ] {
             let refusal = parse(&format!("POST / HTTP/1.1\r\n{fields}\r\n")).expect_err(fields);
             assert_eq!(refusal.status, 400);
@@ -297,10 +259,7 @@ mod tests {
 
     #[test]
     fn other_heads_are_refused_with_their_status() {
-        let many = format!(
-            "GET / HTTP/1.1\r\n{}\r\n",
-            "A: b\r\n".repeat(HTTP_FIELDS + 1)
-        );
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HTTP_FIELDS + 1));
         for (head, status) in [
             ("GET / HTTP/1.0\r\n\r\n", 505),
             ("GET / HTTP/2.0\r\n\r\n", 505),

@@ -26,11 +26,7 @@ impl Response {
     ///
     /// # Errors
     /// What is wrong with it. A response is held to the same framing rules as a request.
-    pub(super) fn parse(
-        head: &[u8],
-        to_head: bool,
-        upgrade_asked: bool,
-    ) -> Result<Self, &'static str> {
+    pub(super) fn parse(head: &[u8], to_head: bool, upgrade_asked: bool) -> Result<Self, &'static str> {
         let mut fields = [EMPTY_HEADER; HTTP_FIELDS];
         let mut parsed = httparse::Response::new(&mut fields);
         match parsed.parse(head) {
@@ -66,21 +62,14 @@ impl Response {
             put(&mut passed, field.name, field.value);
         }
         if upgraded {
-            let protocol = single(fields, "upgrade")
-                .ok()
-                .flatten()
-                .ok_or("101 without one Upgrade")?;
+            let protocol = single(fields, "upgrade").ok().flatten().ok_or("101 without one Upgrade")?;
             put(&mut passed, "Connection", b"Upgrade");
             put(&mut passed, "Upgrade", protocol);
         }
         Ok(Self {
             status,
             head: passed,
-            framing: if bodiless {
-                Framing::Length(0)
-            } else {
-                declared.unwrap_or(Framing::Close)
-            },
+            framing: if bodiless { Framing::Length(0) } else { declared.unwrap_or(Framing::Close) },
             bodiless,
             announced: declared.filter(|_| bodiless && !interim),
             keep_alive: version == 1 && !hop.names("close"),
@@ -128,64 +117,27 @@ mod tests {
 
     fn passed(head: &str, to_head: bool) -> (Framing, String) {
         let response = parse(head, to_head).expect("a good response");
-        (
-            response.framing,
-            String::from_utf8(response.head(false)).expect("text"),
-        )
+        (response.framing, String::from_utf8(response.head(false)).expect("text"))
     }
 
     #[test]
     fn bodies_are_framed_as_rfc_9112_says() {
         use Framing::{Chunked, Close, Length};
         for (head, to_head, framing, fields) in [
-            (
-                "200 OK\r\nContent-Length: 5\r\n",
-                false,
-                Length(5),
-                "Content-Length: 5\r\n",
-            ),
-            (
-                "200 OK\r\nContent-Length: 5\r\n",
-                true,
-                Length(0),
-                "Content-Length: 5\r\n",
-            ),
-            (
-                "200 OK\r\nTransfer-Encoding: chunked\r\n",
-                false,
-                Chunked,
-                "Transfer-Encoding: chunked\r\n",
-            ),
-            (
-                "200 OK\r\nTransfer-Encoding: chunked\r\n",
-                true,
-                Length(0),
-                "Transfer-Encoding: chunked\r\n",
-            ),
+            ("200 OK\r\nContent-Length: 5\r\n", false, Length(5), "Content-Length: 5\r\n"),
+            ("200 OK\r\nContent-Length: 5\r\n", true, Length(0), "Content-Length: 5\r\n"),
+            ("200 OK\r\nTransfer-Encoding: chunked\r\n", false, Chunked, "Transfer-Encoding: chunked\r\n"),
+            ("200 OK\r\nTransfer-Encoding: chunked\r\n", true, Length(0), "Transfer-Encoding: chunked\r\n"),
             ("200 OK\r\n", false, Close, "Transfer-Encoding: chunked\r\n"),
-            (
-                "204 No Content\r\nContent-Length: 5\r\n",
-                false,
-                Length(0),
-                "",
-            ),
-            (
-                "304 Not Modified\r\nContent-Length: 5\r\n",
-                false,
-                Length(0),
-                "Content-Length: 5\r\n",
-            ),
+            ("204 No Content\r\nContent-Length: 5\r\n", false, Length(0), ""),
+            ("304 Not Modified\r\nContent-Length: 5\r\n", false, Length(0), "Content-Length: 5\r\n"),
             ("304 Not Modified\r\n", false, Length(0), ""),
             ("100 Continue\r\n", false, Length(0), ""),
         ] {
             let (found, text) = passed(&format!("HTTP/1.1 {head}\r\n"), to_head);
             let (line, rest) = text.split_once("\r\n").expect("a line");
             assert!(head.starts_with(&line["HTTP/1.1 ".len()..]), "{line}");
-            assert_eq!(
-                (found, rest),
-                (framing, &*format!("{fields}\r\n")),
-                "{head}"
-            );
+            assert_eq!((found, rest), (framing, &*format!("{fields}\r\n")), "{head}");
         }
         // A HEAD answer that announces nothing does not announce "no body" either.
         let (_, text) = passed("HTTP/1.1 200 OK\r\n\r\n", true);
@@ -207,16 +159,14 @@ mod tests {
 
     #[test]
     fn http_1_0_ends_with_its_connection() {
-        let response =
-            parse("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", false).expect("good");
+        let response = parse("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", false).expect("good");
         assert!(!response.keep_alive);
         assert_eq!(response.framing, Framing::Close);
     }
 
     #[test]
     fn an_upgrade_needs_a_request_for_it() {
-        let head =
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: spdy\r\n\r\n";
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: spdy\r\n\r\n";
         let response = Response::parse(head, false, true).expect("asked for");
         assert_eq!(response.head(false), head);
         assert!(!response.is_interim());
@@ -234,18 +184,9 @@ mod tests {
             "99 No\r\n",
             "999 No\r\n",
         ] {
-            assert!(
-                parse(&format!("HTTP/1.1 {head}\r\n"), false).is_err(),
-                "{head}"
-            );
+            assert!(parse(&format!("HTTP/1.1 {head}\r\n"), false).is_err(), "{head}");
         }
-        assert!(
-            parse(
-                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-                false
-            )
-            .is_err()
-        );
+        assert!(parse("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false).is_err());
         assert!(parse("SSH-2.0-x\r\n\r\n", false).is_err());
     }
 

@@ -28,13 +28,7 @@ pub(crate) async fn serve<S>(client: TlsStream<S>, facts: &ClientFacts, context:
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut session = Session {
-        client,
-        facts,
-        context,
-        config: Config::default(),
-        kept: None,
-    };
+    let mut session = Session { client, facts, context, config: Config::default(), kept: None };
     match session.run().await {
         Ok(()) => close(session.client).await,
         // Dropped without a close_notify: what the client has may not be the whole answer.
@@ -85,22 +79,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         }
         loop {
             let mut head = HeadReader::default();
-            let read = timeout(
-                HTTP_IDLE_TIME,
-                poll_fn(|cx| head.poll(cx, &mut self.client)),
-            )
-            .await;
+            let read = timeout(HTTP_IDLE_TIME, poll_fn(|cx| head.poll(cx, &mut self.client))).await;
             match read {
                 Ok(Ok(())) => {}
                 Ok(Err(HeadError::Closed)) | Err(_) => return Ok(()),
                 Ok(Err(HeadError::Io(error))) => return Err(error),
                 Ok(Err(HeadError::TooLong)) => {
-                    return self
-                        .refuse(&Refusal {
-                            status: 431,
-                            why: "the request head is too long",
-                        })
-                        .await;
+                    return self.refuse(&Refusal { status: 431, why: "the request head is too long" }).await;
                 }
                 Ok(Err(HeadError::BareLineFeed)) => {
                     let why = "a line of the request ends in a bare line feed";
@@ -146,9 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             Ok(route) => route,
             Err((status, why)) => {
                 warn!("http: {why}");
-                return self
-                    .decline(request, body.into_decoder(), status, &why)
-                    .await;
+                return self.decline(request, body.into_decoder(), status, &why).await;
             }
         };
         let head = request.head(&route.target.to_string(), &authorization);
@@ -162,9 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                     Err((status, why)) => {
                         let why = format!("{}: {why}", route.target);
                         warn!("http: {why}");
-                        return self
-                            .decline(request, body.into_decoder(), status, &why)
-                            .await;
+                        return self.decline(request, body.into_decoder(), status, &why).await;
                     }
                 },
             };
@@ -172,16 +153,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 Ok(outcome) => {
                     debug!("http: {}: {}", route.target, request.line);
                     self.kept = outcome.target_stays.then_some((route, upstream));
-                    return Ok(if outcome.client_stays {
-                        Next::Request
-                    } else {
-                        Next::Close
-                    });
+                    return Ok(if outcome.client_stays { Next::Request } else { Next::Close });
                 }
                 // The target closed the kept connection just now: that says nothing about this request.
-                Err(Failure::Target { silent: true, .. })
-                    if reused && request.may_be_repeated() =>
-                {
+                Err(Failure::Target { silent: true, .. }) if reused && request.may_be_repeated() => {
                     body = Pump::new(request.framing);
                 }
                 Err(Failure::Target { why, .. }) => {
@@ -214,10 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         let target = if cluster {
             kubernetes.target().map_err(failed)?
         } else {
-            self.facts
-                .target()
-                .map_err(|error| (400, error.to_string()))?
-                .clone()
+            self.facts.target().map_err(|error| (400, error.to_string()))?.clone()
         };
         Ok((Route { target, cluster }, authorization))
     }
@@ -231,13 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
 
     /// Answers for a target that gave no answer. The connection stays usable if the rest of the
     /// request can be read away.
-    async fn decline(
-        &mut self,
-        request: &Request,
-        body: Decoder,
-        status: u16,
-        why: &str,
-    ) -> io::Result<Next> {
+    async fn decline(&mut self, request: &Request, body: Decoder, status: u16, why: &str) -> io::Result<Next> {
         // A client that waits for a go-ahead may or may not send its body now.
         let certain = body.is_done() || !request.expects_continue;
         let stays = certain && !request.close && self.drain(body).await?;
@@ -271,10 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
 
     /// Answers a request that can't be followed; the connection ends after it.
     async fn refuse(&mut self, refusal: &Refusal) -> io::Result<()> {
-        warn!(
-            "http: a request is refused with {}: {}",
-            refusal.status, refusal.why
-        );
+        warn!("http: a request is refused with {}: {}", refusal.status, refusal.why);
         self.say(&answer(refusal.status, refusal.why, true)).await
     }
 
@@ -283,24 +246,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             self.client.write_all(answer).await?;
             self.client.flush().await
         };
-        timeout(CLOSE_TIME, said)
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        timeout(CLOSE_TIME, said).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 /// A new connection, or the status and the reason to answer with.
-async fn open(
-    route: &Route,
-    config: &Config,
-    context: &Context,
-) -> Result<Upstream, (u16, String)> {
+async fn open(route: &Route, config: &Config, context: &Context) -> Result<Upstream, (u16, String)> {
     let failed = |why: String| (500, why);
     let secure = route.target.scheme == Some(Scheme::Https);
-    let connector = secure
-        .then(|| connector(route, config, context))
-        .transpose()
-        .map_err(failed)?;
+    let connector = secure.then(|| connector(route, config, context)).transpose().map_err(failed)?;
     let socket = match connect(&route.target, &context.policy).await {
         Ok(socket) => socket,
         Err(ConnectError::Policy) => return Err((403, ConnectError::Policy.to_string())),
@@ -309,18 +263,10 @@ async fn open(
     let Some(connector) = connector else {
         return Ok(Upstream::Plain(Gathered::new(socket)));
     };
-    match timeout(
-        HTTP_TARGET_TIME,
-        connector.connect(socket, &route.target.host),
-    )
-    .await
-    {
+    match timeout(HTTP_TARGET_TIME, connector.connect(socket, &route.target.host)).await {
         Ok(Ok(stream)) => Ok(Upstream::Tls(Box::new(stream))),
         Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(format!(
-            "no TLS handshake within {} s",
-            HTTP_TARGET_TIME.as_secs()
-        ))),
+        Err(_) => Err(failed(format!("no TLS handshake within {} s", HTTP_TARGET_TIME.as_secs()))),
     }
 }
 
@@ -328,8 +274,7 @@ async fn open(
 fn connector(route: &Route, config: &Config, context: &Context) -> Result<Connector, String> {
     if route.cluster {
         let ca = context.kubernetes.ca()?;
-        return Connector::new(Trust::Given(&ca), &context.clock)
-            .map_err(|why| format!("ca.crt: {why}"));
+        return Connector::new(Trust::Given(&ca), &context.clock).map_err(|why| format!("ca.crt: {why}"));
     }
     let trust = match config {
         Config { verify: false, .. } => Trust::Anyone,

@@ -18,10 +18,7 @@ use crate::tls::TlsStream;
 ///
 /// # Errors
 /// Which connection broke, and how.
-pub(super) async fn tunnel<S>(
-    client: &mut TlsStream<S>,
-    upstream: &mut Upstream,
-) -> Result<Outcome, String>
+pub(super) async fn tunnel<S>(client: &mut TlsStream<S>, upstream: &mut Upstream) -> Result<Outcome, String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -38,17 +35,12 @@ where
         }
         let silence = silence.get_or_insert_with(|| Box::pin(sleep(TCP_HALF_CLOSED_TIME)));
         if before != (there.pump.moved(), back.pump.moved()) {
-            silence
-                .as_mut()
-                .reset(Instant::now() + TCP_HALF_CLOSED_TIME);
+            silence.as_mut().reset(Instant::now() + TCP_HALF_CLOSED_TIME);
         }
         silence.as_mut().poll(cx).map(Ok)
     });
     match both.await {
-        Ok(()) => Ok(Outcome {
-            client_stays: false,
-            target_stays: false,
-        }),
+        Ok(()) => Ok(Outcome { client_stays: false, target_stays: false }),
         Err(PumpError::Source(error) | PumpError::Sink(error)) => Err(error.to_string()),
         Err(PumpError::Framing(why)) => Err(why.into()),
     }
@@ -61,19 +53,11 @@ struct Direction {
 
 impl Direction {
     fn new() -> Self {
-        Self {
-            pump: Pump::new(Framing::Close),
-            closed: false,
-        }
+        Self { pump: Pump::new(Framing::Close), closed: false }
     }
 
     /// Carries what there is; the end of it is passed on.
-    fn poll<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut R,
-        to: &mut W,
-    ) -> Poll<Result<(), PumpError>>
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<Result<(), PumpError>>
     where
         R: AsyncBufRead + Unpin,
         W: Room + Unpin,
