@@ -24,10 +24,10 @@ pub(super) fn candidates<'a>(relays: &'a [api::Relay], unix: u64, avoid: Option<
 }
 
 /// The nearest of the first group that has one, and the next nearest.
-pub(super) fn nearest<'a>(
-    groups: [Vec<&'a api::Relay>; 2],
+pub(super) fn nearest(
+    groups: [Vec<&api::Relay>; 2],
     mut measure: impl FnMut(&api::Relay) -> Option<Duration>,
-) -> Option<(&'a api::Relay, Option<&'a api::Relay>)> {
+) -> Option<(&api::Relay, Option<&api::Relay>)> {
     groups.into_iter().find_map(|group| {
         let mut measured: Vec<_> =
             group.into_iter().filter_map(|relay| measure(relay).map(|latency| (latency, relay))).collect();
