@@ -17,6 +17,11 @@ use crate::limits::ssh::{
 pub struct ChannelId(pub(crate) u16);
 
 impl ChannelId {
+    /// The number on the wire.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+
     fn index(self) -> usize {
         usize::from(self.0)
     }
