@@ -512,6 +512,7 @@ impl Mux {
         channel.released = true;
         channel.receive.discard();
         channel.ready = Ready::default();
+        (channel.read_blocked, channel.write_blocked) = (false, false);
         if channel.close == Step::No {
             channel.close = Step::Due;
         }
