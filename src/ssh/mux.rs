@@ -17,6 +17,11 @@ use crate::limits::ssh::{
 pub struct ChannelId(pub(crate) u16);
 
 impl ChannelId {
+    /// The number on the wire.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+
     fn index(self) -> usize {
         usize::from(self.0)
     }
@@ -507,6 +512,7 @@ impl Mux {
         channel.released = true;
         channel.receive.discard();
         channel.ready = Ready::default();
+        (channel.read_blocked, channel.write_blocked) = (false, false);
         if channel.close == Step::No {
             channel.close = Step::Due;
         }
