@@ -1,4 +1,13 @@
 //! What a client reaches through its TLS stream: one handler for each ALPN name that is served.
+//!
+//! | file | job |
+//! |---|---|
+//! | `policy` | what the owner of the box allows |
+//! | `connect` | from a name to a connection that the policy allows |
+//! | `answers` | ping, health, capabilities |
+//! | `tcp` | the TCP proxy |
+//! | `http/` | the HTTP proxy, described in `docs/http-proxy.md` |
+//! | `gathered` | a target's TCP connection with pooled buffers |
 
 mod answers;
 mod connect;

@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::clock::Clock;
 use super::der::Certificate;
 use super::error::HandshakeError;
-use super::facts::Host;
 use super::handshake::Handshake;
+use super::host::Host;
 use super::stream::TlsStream;
 use super::{identity, pem, provider};
 

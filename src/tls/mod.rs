@@ -9,7 +9,7 @@
 //! | `handshake` | drives rustls over a byte stream, takes the secrets over |
 //! | `record` | seals and opens one record in place |
 //! | `receiver`, `sender`, `stream` | the established connection |
-//! | `der`, `facts` | what the platform wrote into a client's certificate |
+//! | `der`, `facts`, `host` | what the platform wrote into a client's certificate |
 //!
 //! # Why a record layer of our own
 //!
@@ -35,6 +35,7 @@ mod der;
 mod error;
 mod facts;
 mod handshake;
+mod host;
 mod identity;
 mod pem;
 mod provider;
@@ -47,6 +48,7 @@ pub use acceptor::{Accepted, Acceptor};
 pub use client::{Connector, Trust};
 pub use clock::Clock;
 pub use error::{HandshakeError, StreamError};
-pub use facts::{Actor, ClientFacts, FactError, Host, PamSession, Scheme, Target};
+pub use facts::{Actor, ClientFacts, FactError, PamSession};
+pub use host::{Host, Scheme, Target};
 pub use identity::{Bundle, ServerIdentity};
 pub use stream::TlsStream;

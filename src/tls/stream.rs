@@ -320,3 +320,86 @@ pub(super) fn keys_for<D>(
         Keys::Fixed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::tls::{Clock, Connector, Host, Trust};
+
+    type Peer = tokio_rustls::server::TlsStream<DuplexStream>;
+
+    async fn joined(
+        version: &'static rustls::SupportedProtocolVersion,
+    ) -> (TlsStream<DuplexStream>, Peer) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["localhost".into()]).expect("names");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let config = ServerConfig::builder_with_provider(crate::tls::provider::provider())
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
+            )
+            .expect("a server");
+        let connector = Connector::new(Trust::Anyone, &Clock::new(|| 0)).expect("a connector");
+        let host = Host::parse("localhost").expect("a host");
+        let (near, far) = duplex(4096);
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (ours, theirs) = tokio::join!(connector.connect(near, &host), acceptor.accept(far));
+        (ours.expect("client"), theirs.expect("server"))
+    }
+
+    #[tokio::test]
+    async fn a_worn_key_is_replaced_in_tls_13_and_ends_the_stream_in_tls_12() {
+        let (mut ours, mut theirs) = joined(&rustls::version::TLS13).await;
+        ours.sender.wear_after(10);
+        for round in 0..100u8 {
+            ours.write_all(&[round]).await.expect("written");
+            ours.flush().await.expect("flushed");
+            assert_eq!(theirs.read_u8().await.expect("read"), round);
+        }
+
+        let (mut ours, mut theirs) = joined(&rustls::version::TLS12).await;
+        ours.sender.wear_after(10);
+        let mut sent = 0;
+        let error = loop {
+            match ours.write_all(&[1]).await {
+                Ok(()) => ours.flush().await.expect("flushed"),
+                Err(error) => break error,
+            }
+            sent += 1;
+        };
+        assert_eq!(error.to_string(), StreamError::Exhausted.to_string());
+        ours.shutdown()
+            .await
+            .expect("a last record is left for the close_notify");
+        let mut received = Vec::new();
+        theirs
+            .read_to_end(&mut received)
+            .await
+            .expect("a clean end");
+        assert!(received.len() == sent && sent > 0);
+    }
+
+    #[tokio::test]
+    async fn an_asked_for_key_update_comes_before_the_next_data() {
+        let (mut ours, mut theirs) = joined(&rustls::version::TLS13).await;
+        ours.key_update_due = true;
+        ours.write_all(b"under the new key").await.expect("written");
+        ours.flush().await.expect("flushed");
+        let mut received = [0; 17];
+        theirs.read_exact(&mut received).await.expect("read");
+        assert_eq!(&received, b"under the new key");
+        assert!(!ours.key_update_due);
+    }
+}
