@@ -86,7 +86,8 @@ impl Connector {
         let mut client = UnbufferedClientConnection::new(self.0.clone(), name)?;
         let mut handshake = Handshake::new(io, &[]);
         if let Err(error) = handshake.run(&mut client).await {
-            handshake.send_alert(&mut client).await?;
+            // The server may be gone already; what it did wrong is worth more than that.
+            let _ = handshake.send_alert(&mut client).await;
             return Err(error);
         }
         handshake.into_stream(client)

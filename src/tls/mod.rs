@@ -8,7 +8,7 @@
 //! | `client` | connections to targets, and whom to trust |
 //! | `handshake` | drives rustls over a byte stream, takes the secrets over |
 //! | `record` | seals and opens one record in place |
-//! | `receiver`, `sender`, `stream` | the established connection |
+//! | `receiver`, `sender`, `session`, `stream` | the established connection |
 //! | `der`, `facts`, `host` | what the platform wrote into a client's certificate |
 //!
 //! # Why a record layer of our own
@@ -42,6 +42,7 @@ mod provider;
 mod receiver;
 mod record;
 mod sender;
+mod session;
 mod stream;
 
 pub use acceptor::{Accepted, Acceptor};
