@@ -95,7 +95,8 @@ fn server_config(pki: &pki::Pki) -> Arc<ServerConfig> {
 
 fn buffered(pki: &pki::Pki) -> Cost {
     let mut client = client(pki);
-    let mut server = ServerConnection::new(server_config(pki)).expect("a server");
+    let config = server_config(pki);
+    let mut server = ServerConnection::new(config.clone()).expect("a server");
     while client.is_handshaking() || server.is_handshaking() {
         let mut bytes = Vec::new();
         client.write_tls(&mut bytes).expect("encoded");
@@ -132,7 +133,8 @@ fn buffered(pki: &pki::Pki) -> Cost {
 
 fn unbuffered(pki: &pki::Pki) -> Cost {
     let mut client = client(pki);
-    let mut server = UnbufferedServerConnection::new(server_config(pki)).expect("a server");
+    let config = server_config(pki);
+    let mut server = UnbufferedServerConnection::new(config.clone()).expect("a server");
     let (mut incoming, mut outgoing) = (Vec::new(), vec![0; 20_000]);
     loop {
         client.write_tls(&mut incoming).expect("encoded");

@@ -1,4 +1,13 @@
 //! What a client reaches through its TLS stream: one handler for each ALPN name that is served.
+//!
+//! | file | job |
+//! |---|---|
+//! | `policy` | what the owner of the box allows |
+//! | `connect` | from a name to a connection that the policy allows |
+//! | `answers` | ping, health, capabilities |
+//! | `tcp` | the TCP proxy |
+//! | `http/` | the HTTP proxy, described in `docs/http-proxy.md` |
+//! | `gathered` | a target's TCP connection with pooled buffers |
 
 mod answers;
 mod connect;
@@ -76,7 +85,8 @@ impl Handler {
             Self::Health => say(stream, answers::HEALTH).await,
             Self::PamCapabilities => say(stream, &answers::pam_capabilities(&context.gateway_name)).await,
             Self::Tcp => tcp::serve(stream, facts, context).await,
-            Self::Http => http::serve(stream, facts, context).await,
+            // Boxed: it is the largest by far, and the other tunnels would reserve its space.
+            Self::Http => Box::pin(http::serve(stream, facts, context)).await,
         }
     }
 }

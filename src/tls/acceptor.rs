@@ -68,7 +68,8 @@ impl Acceptor {
         let mut server = UnbufferedServerConnection::new(config)?;
         let mut handshake = Handshake::new(io, &header);
         if let Err(error) = handshake.run(&mut server).await {
-            handshake.send_alert(&mut server).await?;
+            // The client may be gone already; what it did wrong is worth more than that.
+            let _ = handshake.send_alert(&mut server).await;
             return Err(match error {
                 HandshakeError::Tls(Error::General(why)) if why == NOT_RESOLVED => HandshakeError::NoAlpn,
                 error => error,

@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::clock::Clock;
 use super::der::Certificate;
 use super::error::HandshakeError;
-use super::facts::Host;
 use super::handshake::Handshake;
+use super::host::Host;
 use super::stream::TlsStream;
 use super::{identity, pem, provider};
 
@@ -82,7 +82,8 @@ impl Connector {
         let mut client = UnbufferedClientConnection::new(self.0.clone(), name)?;
         let mut handshake = Handshake::new(io, &[]);
         if let Err(error) = handshake.run(&mut client).await {
-            handshake.send_alert(&mut client).await?;
+            // The server may be gone already; what it did wrong is worth more than that.
+            let _ = handshake.send_alert(&mut client).await;
             return Err(error);
         }
         handshake.into_stream(client)

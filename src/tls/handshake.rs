@@ -16,7 +16,8 @@ use super::error::HandshakeError;
 use super::receiver::Receiver;
 use super::record::{Opener, RecordError, Sealer, record_length};
 use super::sender::Sender;
-use super::stream::{Keys, TlsStream, keys_for};
+use super::session::{Keys, Session};
+use super::stream::TlsStream;
 use crate::limits::TLS_HEADER;
 use crate::pool::Buffer;
 
@@ -155,8 +156,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
         let opener = Opener::new(version, secrets.rx).map_err(unusable)?;
         let start = &incoming.buffer[incoming.shown..incoming.filled];
         let receiver = Receiver::new(opener, start).map_err(unusable)?;
-        let keys = keys_for(version, connection, C::keys);
-        Ok(TlsStream::new(io, receiver, Sender::new(sealer), keys))
+        let keys = Keys::new(version, connection, C::keys);
+        Ok(TlsStream::new(io, Session::new(receiver, Sender::new(sealer), keys)))
     }
 }
 

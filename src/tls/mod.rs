@@ -8,8 +8,8 @@
 //! | `client` | connections to targets, and whom to trust |
 //! | `handshake` | drives rustls over a byte stream, takes the secrets over |
 //! | `record` | seals and opens one record in place |
-//! | `receiver`, `sender`, `stream` | the established connection |
-//! | `der`, `facts` | what the platform wrote into a client's certificate |
+//! | `receiver`, `sender`, `session`, `stream` | the established connection |
+//! | `der`, `facts`, `host` | what the platform wrote into a client's certificate |
 //!
 //! # Why a record layer of our own
 //!
@@ -35,18 +35,21 @@ mod der;
 mod error;
 mod facts;
 mod handshake;
+mod host;
 mod identity;
 mod pem;
 mod provider;
 mod receiver;
 mod record;
 mod sender;
+mod session;
 mod stream;
 
 pub use acceptor::{Accepted, Acceptor};
 pub use client::{Connector, Trust};
 pub use clock::Clock;
 pub use error::{HandshakeError, StreamError};
-pub use facts::{Actor, ClientFacts, FactError, Host, PamSession, Scheme, Target};
+pub use facts::{Actor, ClientFacts, FactError, PamSession};
+pub use host::{Host, Scheme, Target};
 pub use identity::{Bundle, ServerIdentity};
 pub use stream::TlsStream;

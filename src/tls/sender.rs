@@ -131,6 +131,12 @@ impl Sender {
         self.buffer.is_some()
     }
 
+    /// Pretends that the cipher bears only `limit` records.
+    #[cfg(test)]
+    pub(super) fn wear_after(&mut self, limit: u64) {
+        self.sealer.limit = limit;
+    }
+
     fn seal_gathered(&mut self) -> Result<(), RecordError> {
         if let Some(buffer) = self.buffer.as_mut().filter(|_| self.plain > 0) {
             let length = self.sealer.seal(ContentType::ApplicationData, buffer, self.plain)?;

@@ -103,6 +103,25 @@ async fn a_target_that_breaks_off_is_not_mistaken_for_one_that_is_done() {
 }
 
 #[tokio::test]
+async fn a_targets_last_words_arrive_although_it_reads_no_more() {
+    let gateway = Gateway::new();
+    let (listener, port) = listen().await;
+    let (mut client, served) = gateway.open(&gateway.pki.client("127.0.0.1", port), TCP).await;
+    let mut target = accept(&listener).await;
+    target.write_all(b"413, go away").await.expect("written");
+    // What it has not read turns its close into a reset.
+    client.write_all(&[1; 100_000]).await.expect("written");
+    client.flush().await.expect("flushed");
+    target.readable().await.expect("there is something to read");
+    drop(target);
+    let mut received = [0; 12];
+    client.read_exact(&mut received).await.expect("read");
+    assert_eq!(&received, b"413, go away");
+    drop(client);
+    served.await.expect("served");
+}
+
+#[tokio::test]
 async fn targets_that_can_not_be_reached_close_cleanly() {
     let gateway = Gateway::new();
     let (listener, port) = listen().await;

@@ -10,7 +10,7 @@ use rustls::{HandshakeKind, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 
 use crate::pki::{Algorithm, Client, Pki, client_builder, system_clock};
-use crate::wire::{self, Trickle, WINDOW, connect};
+use crate::wire::{self, Mangle, Trickle, WINDOW, connect};
 
 const PROTOCOLS: &[&str] = &["health", "ping"];
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -141,6 +141,26 @@ async fn the_first_protocol_that_both_know_is_taken() {
     let config = pki.client("a", 1).config(&TLS13, &["ping", "health"]);
     let (_client, server) = connect(&acceptor(&pki), config).await;
     assert_eq!(server.expect("server").protocol, b"health");
+}
+
+/// Alerts are sent by asking rustls again after an error, and rustls has assertions about that.
+#[tokio::test(start_paused = true)]
+async fn no_damage_to_a_handshake_is_more_than_a_refusal() {
+    let pki = Pki::new();
+    let acceptor = acceptor(&pki);
+    let mut refused = 0;
+    for version in VERSIONS {
+        let config = pki.client("a", 1).config(version, &["ping"]);
+        for at in (0..1_000).step_by(3) {
+            let (near, far) = duplex(64 * 1024);
+            let near = Mangle::new(near, at, 1 << (at % 8));
+            let (client, server) = tokio::join!(wire::handshake(near, config.clone()), acceptor.accept(far));
+            refused += usize::from(server.is_err());
+            drop((client, server));
+        }
+    }
+    // Some bytes are padding, or come after the handshake; none is a reason to panic.
+    assert!(refused > 500, "{refused}");
 }
 
 /// The agent's error, and the client's: for TLS 1.3 it may come with the first read.

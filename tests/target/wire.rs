@@ -78,3 +78,45 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Trickle<S> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+/// Damages one byte of what is written.
+pub(crate) struct Mangle<S> {
+    io: S,
+    /// The byte's place in the stream, counted down, and what it is combined with.
+    at: usize,
+    with: u8,
+}
+
+impl<S> Mangle<S> {
+    pub(crate) fn new(io: S, at: usize, with: u8) -> Self {
+        Self { io, at, with }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Mangle<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Mangle<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut bytes = bytes.to_vec();
+        if let Some(byte) = bytes.get_mut(self.at) {
+            *byte ^= self.with;
+        }
+        let result = Pin::new(&mut self.io).poll_write(cx, &bytes);
+        if let Poll::Ready(Ok(written)) = result {
+            self.at = self.at.checked_sub(written).unwrap_or(usize::MAX);
+        }
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

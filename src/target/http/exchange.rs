@@ -11,8 +11,9 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::body::{Framing, Pump, PumpError};
+use super::body::Framing;
 use super::fields::{HeadError, HeadReader};
+use super::pump::{Pump, PumpError};
 use super::request::Request;
 use super::response::Response;
 use super::tunnel::tunnel;
@@ -73,6 +74,9 @@ where
         if response.is_interim() {
             to_client(client, &response.head(false), true).await?;
         } else if response.status == 101 {
+            if !body.is_done() {
+                return Err(target_failed("it switches protocols before it has the request"));
+            }
             to_client(client, &response.head(false), true).await?;
             return tunnel(client, upstream).await.map_err(Failure::Broken);
         } else {

@@ -8,6 +8,7 @@ mod config;
 mod exchange;
 mod fields;
 mod kubernetes;
+mod pump;
 mod request;
 mod response;
 mod session;

@@ -10,11 +10,12 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWrite
 use tokio::time::timeout;
 
 use super::answer::answer;
-use super::body::{Decoder, Pump};
+use super::body::Decoder;
 use super::config::Config;
 use super::exchange::{Failure, exchange};
 use super::fields::{HeadError, HeadReader};
 use super::kubernetes::Action;
+use super::pump::Pump;
 use super::request::{Refusal, Request};
 use super::upstream::Upstream;
 use crate::limits::{CLOSE_TIME, HTTP_CONFIG_LINE, HTTP_DRAIN, HTTP_IDLE_TIME, HTTP_TARGET_TIME};

@@ -7,8 +7,9 @@ use core::task::{Context, Poll, ready};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::body::{Framing, Pump, PumpError};
+use super::body::Framing;
 use super::exchange::Outcome;
+use super::pump::{Pump, PumpError};
 use super::upstream::Upstream;
 use crate::limits::TCP_HALF_CLOSED_TIME;
 use crate::room::Room;
