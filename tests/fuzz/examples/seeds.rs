@@ -48,26 +48,26 @@ fn captured(kexinit: &str) -> (String, Vec<u8>) {
 // Steps of the target `stream`.
 
 fn raw(bytes: &[u8]) -> Vec<u8> {
-    [&[0], &scripted(bytes)[..]].concat()
+    [&[step::RAW], &scripted(bytes)[..]].concat()
 }
 
 fn payload(bytes: &[u8]) -> Vec<u8> {
-    [&[1], &scripted(bytes)[..]].concat()
+    [&[step::PACKET], &scripted(bytes)[..]].concat()
 }
 
 /// CHANNEL_DATA with 32 KiB on channel 0.
-const LARGE_DATA: &[u8] = b"\x0c\0\x09\x5e\0\0\0\0\0\0\x80\0\x80\0";
-const IN_PIECES_OF_7: &[u8] = &[2, 6];
-const THIRTY_ONE_SECONDS: &[u8] = &[3, 0x01, 0xe5];
-const TWO_HOURS: &[u8] = &[3, 0xff, 0xff, 3, 0xff, 0xff];
-const SEND: &[u8] = &[4, 0xff, 0xff];
-const READ: &[u8] = &[5, 0, 0xff, 0xff];
-const WRITE: &[u8] = &[6, 0, 0x0f, 0xff];
-const SHUTDOWN: &[u8] = &[7, 0];
-const RELEASE: &[u8] = &[8, 0];
-const REKEY: &[u8] = &[9];
-const DISCONNECT: &[u8] = &[10];
-const PROBE_FOR_A_SECOND: &[u8] = &[13, 16];
+const LARGE_DATA: &[u8] = &[step::LONG_PACKET, 0, 9, 0x5e, 0, 0, 0, 0, 0, 0, 0x80, 0, 0x80, 0];
+const IN_PIECES_OF_7: &[u8] = &[step::PIECES, 6];
+const THIRTY_ONE_SECONDS: &[u8] = &[step::TIME, 0x01, 0xe5];
+const TWO_HOURS: &[u8] = &[step::TIME, 0xff, 0xff, step::TIME, 0xff, 0xff];
+const SEND: &[u8] = &[step::SEND, 0xff, 0xff];
+const READ: &[u8] = &[step::READ, 0, 0xff, 0xff];
+const WRITE: &[u8] = &[step::WRITE, 0, 0x0f, 0xff];
+const SHUTDOWN: &[u8] = &[step::SHUTDOWN, 0];
+const RELEASE: &[u8] = &[step::RELEASE, 0];
+const REKEY: &[u8] = &[step::REKEY];
+const DISCONNECT: &[u8] = &[step::DISCONNECT];
+const PROBE_FOR_A_SECOND: &[u8] = &[step::PROBE, 16];
 
 /// CHANNEL_OPEN of the peer's channel 7, as golang.org/x/crypto/ssh sends it: without type-specific fields.
 const OPEN: &[u8] = b"\x5a\0\0\0\x0cdirect-tcpip\0\0\0\x07\0\x20\0\0\0\0\x80\0";
@@ -115,11 +115,11 @@ fn stream() -> Seeds {
 
     // From here on the connection is open.
     let mut open = |name: &str, flags: u8, steps: &[&[u8]]| {
-        let mut seed = vec![1 | flags];
+        let mut seed = vec![flag::OPEN | flags];
         for step in steps {
             // A step of its own begins with its small number; everything else is a message.
             match step[0] {
-                0..14 => seed.extend_from_slice(step),
+                0..step::COUNT => seed.extend_from_slice(step),
                 _ => seed.extend(payload(step)),
             }
         }
@@ -128,7 +128,7 @@ fn stream() -> Seeds {
     open("channel", 0, &[OPEN, SEND, DATA, READ, WRITE, ADJUST, SHUTDOWN, SEND, EOF, READ, CLOSE, RELEASE, SEND]);
     open("channel-in-pieces", 0, &[IN_PIECES_OF_7, OPEN, SEND, DATA, DATA, READ, SEND, CLOSE, READ, RELEASE, SEND]);
     open("channel-released-first", 0, &[OPEN, SEND, DATA, RELEASE, DATA, SEND, CLOSE, OPEN, SEND]);
-    open("too-many-channels", 16, &[OPEN, OPEN, OPEN, OPEN, SEND, DATA, SEND]);
+    open("too-many-channels", flag::FEW_CHANNELS, &[OPEN, OPEN, OPEN, OPEN, SEND, DATA, SEND]);
     open("window-overrun", 0, &[OPEN, SEND, LARGE_DATA, LARGE_DATA]);
     open("window-returned", 0, &[OPEN, SEND, LARGE_DATA, READ, SEND, LARGE_DATA, READ, SEND]);
     open("data-after-eof", 0, &[OPEN, EOF, DATA]);
@@ -139,8 +139,8 @@ fn stream() -> Seeds {
     open("channel-requests", 0, &[OPEN, pty, signal, pty, SEND]);
     open("other-channel-types", 0, &[b"\x5a\0\0\0\x07session\0\0\0\x01\0\0\x80\0\0\0\x80\0", SEND]);
     let forwarded = b"\x5a\0\0\0\x0fforwarded-tcpip\0\0\0\x01\0\0\x80\0\0\0\x80\0\0\0\0\x091.2.3.4.5\0\0\0\x16\0\0\0\x01a\0\0\0\x17";
-    open("forward", 2, &[forwarded, SEND, b"\x51\0\0\x1f\x90", forwarded, SEND, DATA, READ]);
-    open("forward-refused", 2, &[SEND, b"\x52"]);
+    open("forward", flag::FORWARD, &[forwarded, SEND, b"\x51\0\0\x1f\x90", forwarded, SEND, DATA, READ]);
+    open("forward-refused", flag::FORWARD, &[SEND, b"\x52"]);
     open("keepalive-answered", 0, &[THIRTY_ONE_SECONDS, SEND, b"\x52", THIRTY_ONE_SECONDS, SEND, b"\x51"]);
     open("probe-unanswered", 0, &[OPEN, SEND, PROBE_FOR_A_SECOND, SEND, THIRTY_ONE_SECONDS, SEND]);
     open("keepalive-of-the-peer", 0, &[b"\x50\0\0\0\x15keepalive@openssh.com\x01", SEND]);
@@ -151,8 +151,12 @@ fn stream() -> Seeds {
     open("silence", 0, &[OPEN, SEND, TWO_HOURS]);
     let (_, kexinit) = captured(KEXINITS[0].1);
     open("rekey-of-ours", 0, &[OPEN, SEND, REKEY, SEND, DATA, READ, &kexinit, SEND]);
-    open("rekey-of-the-peer", 4, &[OPEN, SEND, &kexinit, WRITE, SEND, &[31, 0, 0, 0, 0]]);
-    open("rekey-by-count", 8, &[OPEN, SEND, DATA, WRITE, DATA, DATA, READ, SEND, WRITE, &kexinit, SEND]);
+    open("rekey-of-the-peer", flag::PINNED, &[OPEN, SEND, &kexinit, WRITE, SEND, &[31, 0, 0, 0, 0]]);
+    open(
+        "rekey-by-count",
+        flag::REKEY_EARLY,
+        &[OPEN, SEND, DATA, WRITE, DATA, DATA, READ, SEND, WRITE, &kexinit, SEND],
+    );
     open("padding-wrong", 0, &[&raw(b"\0\0\0\x0c\x03\x02789012345\0")]);
     open("length-wrong", 0, &[&raw(b"\0\0\0\x0d")]);
     open("too-long", 0, &[&raw(b"\0\0\x88\xb8")]);
@@ -183,11 +187,11 @@ fn messages() -> Seeds {
         ("channel-request", b"\x62\0\0\0\0\0\0\0\x04exec\x01\0\0\0\x02ls"),
     ];
     for (name, message) in literal {
-        seed(&format!("message-{name}"), 0, &[message]);
+        seed(&format!("message-{name}"), parser::MESSAGE, &[message]);
     }
     for (name, payload) in &kexinits {
-        seed(&format!("message-kexinit-{name}"), 0, &[payload]);
-        seed(&format!("kexinit-{name}"), 7, &[payload]);
+        seed(&format!("message-kexinit-{name}"), parser::MESSAGE, &[payload]);
+        seed(&format!("kexinit-{name}"), parser::KEXINIT, &[payload]);
     }
     for (name, line) in [
         ("host", HOST_CERTIFICATE),
@@ -197,48 +201,64 @@ fn messages() -> Seeds {
         ("raw", HOST_KEY),
     ] {
         // 1,768,435,200 is 2026-01-15: so many hours after 1,700,000,000.
-        seed(&format!("certificate-{name}"), 1, &[&19_009u16.to_be_bytes(), &blob(line)]);
-        seed(&format!("line-{name}"), 5, &[line.as_bytes()]);
+        seed(&format!("certificate-{name}"), parser::CERTIFICATE, &[&19_009u16.to_be_bytes(), &blob(line)]);
+        seed(&format!("line-{name}"), parser::LINE, &[line.as_bytes()]);
     }
-    seed("line-in-binary", 6, &[&scripted(b"ssh-ed25519"), &blob(HOST_KEY)]);
-    seed("line-in-binary-certificate", 6, &[&scripted(b"ssh-ed25519-cert-v01@openssh.com"), &blob(USER_CERTIFICATE)]);
+    seed("line-in-binary", parser::LINE_PARTS, &[&scripted(b"ssh-ed25519"), &blob(HOST_KEY)]);
+    seed(
+        "line-in-binary-certificate",
+        parser::LINE_PARTS,
+        &[&scripted(b"ssh-ed25519-cert-v01@openssh.com"), &blob(USER_CERTIFICATE)],
+    );
     for (name, pem) in [("ed25519", KEY), ("ecdsa", ECDSA_PRIVATE_KEY), ("rsa", RSA_PRIVATE_KEY)] {
         let private = PrivateKey::from_pem(pem).expect("a fixture");
         for algorithm in SignatureAlgorithm::ALL {
             if let Some(signature) = private.sign(algorithm, b"message") {
                 let parts = [&scripted(private.public_blob())[..], &scripted(&signature), b"message"];
-                seed(&format!("signature-{}", algorithm.name()), 2, &parts);
+                seed(&format!("signature-{}", algorithm.name()), parser::SIGNATURE, &parts);
             }
         }
         let armoured: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-        seed(&format!("private-{name}"), 3, &[pem.as_bytes()]);
-        seed(&format!("private-{name}-in-binary"), 4, &[&blob(&format!("- {armoured} -"))]);
+        seed(&format!("private-{name}"), parser::PEM, &[pem.as_bytes()]);
+        seed(&format!("private-{name}-in-binary"), parser::PRIVATE_KEY, &[&blob(&format!("- {armoured} -"))]);
     }
-    seed("line-ecdsa", 5, &[ECDSA_KEY.as_bytes()]);
-    seed("text", 8, &["two\r\nlines \u{202e}\u{1b}[31m".as_bytes(), b"\xff"]);
-    seed("server-sig-algs", 8, &[b"\0\0\0\x0fserver-sig-algs\0\0\0\x18ssh-ed25519,rsa-sha2-512"]);
+    seed("line-ecdsa", parser::LINE, &[ECDSA_KEY.as_bytes()]);
+    seed("text", parser::TEXT, &["two\r\nlines \u{202e}\u{1b}[31m".as_bytes(), b"\xff"]);
+    seed("server-sig-algs", parser::TEXT, &[b"\0\0\0\x0fserver-sig-algs\0\0\0\x18ssh-ed25519,rsa-sha2-512"]);
     seeds
 }
 
 /// An operation of the target `channels`.
-fn operation(what: u8, channel: u8, number: u16) -> [u8; 4] {
+fn on_channel(what: u8, channel: u8, number: u16) -> [u8; 4] {
     let [high, low] = number.to_be_bytes();
     [what, channel, high, low]
 }
 
 fn channels() -> Seeds {
     // A window of 2 MiB and packets of 32 KiB, as x/crypto/ssh has them; a window of 1 byte.
-    let open = operation(0, 0, 0o34);
-    let open_narrow = operation(0, 0, 0o31);
-    let data = |length| operation(1, 0, length);
-    let too_much = operation(2, 0, 0xffff);
-    let extended = operation(3, 0, 0x8000);
-    let adjust = operation(4, 0, 1001);
-    let (eof, close, requests) = (operation(5, 0, 0), operation(6, 0, 0), operation(7, 0, 0x201));
-    let read = |most| operation(8, 0, most);
-    let write = |length| operation(9, 0, length);
-    let (starve, shut_down, release) = (operation(10, 0, 0), operation(11, 0, 0), operation(12, 0, 0));
-    let (control, dispatch, sweep) = (operation(13, 0, 0xffff), operation(14, 0, 0), operation(15, 0, 0));
+    let open = on_channel(operation::OPEN, 0, 0o34);
+    let open_narrow = on_channel(operation::OPEN, 0, 0o31);
+    let data = |length| on_channel(operation::DATA, 0, length);
+    let too_much = on_channel(operation::ANY_DATA, 0, 0xffff);
+    let extended = on_channel(operation::EXTENDED_DATA, 0, 0x8000);
+    let adjust = on_channel(operation::ADJUST, 0, 1001);
+    let (eof, close, requests) = (
+        on_channel(operation::EOF, 0, 0),
+        on_channel(operation::CLOSE, 0, 0),
+        on_channel(operation::REQUEST, 0, 0x201),
+    );
+    let read = |most| on_channel(operation::READ, 0, most);
+    let write = |length| on_channel(operation::WRITE, 0, length);
+    let (starve, shut_down, release) = (
+        on_channel(operation::STARVE, 0, 0),
+        on_channel(operation::SHUTDOWN, 0, 0),
+        on_channel(operation::RELEASE, 0, 0),
+    );
+    let (control, dispatch, sweep) = (
+        on_channel(operation::CONTROL, 0, 0xffff),
+        on_channel(operation::DISPATCH, 0, 0),
+        on_channel(operation::SWEEP, 0, 0),
+    );
     let seeds: [(&str, &[[u8; 4]]); 12] = [
         (
             "life",
@@ -303,13 +323,13 @@ fn channels() -> Seeds {
         (
             "refusals",
             &[
-                operation(0, 7, 0),
-                operation(0, 5, 0o34),
+                on_channel(operation::OPEN, 7, 0),
+                on_channel(operation::OPEN, 5, 0o34),
                 open,
                 open,
                 control,
-                operation(0, 4, 0o34),
-                operation(0, 6, 0o34),
+                on_channel(operation::OPEN, 4, 0o34),
+                on_channel(operation::OPEN, 6, 0o34),
             ],
         ),
     ];

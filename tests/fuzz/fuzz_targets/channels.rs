@@ -9,7 +9,7 @@ use edge_gateway::limits::ssh::{
 use edge_gateway::ssh::error::Error;
 use edge_gateway::ssh::msg::{self, ChannelOpen, Rest};
 use edge_gateway::ssh::mux::{ChannelId, Control, Mux, OpenFailure, Read, Room};
-use edge_gateway_fuzz::Script;
+use edge_gateway_fuzz::{Script, operation};
 use libfuzzer_sys::fuzz_target;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,10 +18,10 @@ fuzz_target!(|data: &[u8]| {
     let Some(limit) = script.byte() else { return };
     let mut harness = Harness::new(usize::from(limit) % 8 + 1);
     loop {
-        let (Some(operation), Some(choice), Some(number)) = (script.byte(), script.byte(), script.number()) else {
+        let (Some(what), Some(choice), Some(number)) = (script.byte(), script.byte(), script.number()) else {
             return harness.finish();
         };
-        if harness.operate(operation, choice, number).is_err() {
+        if harness.operate(what, choice, number).is_err() {
             return; // as foretold, and it ends the connection
         }
         harness.check();
@@ -113,24 +113,24 @@ impl Harness {
         }
     }
 
-    fn operate(&mut self, operation: u8, choice: u8, number: u16) -> Result<(), Ended> {
+    fn operate(&mut self, what: u8, choice: u8, number: u16) -> Result<(), Ended> {
         let amount = usize::from(number);
-        match operation % 16 {
-            0 => self.open(choice, number)?,
-            1 => self.receive_data(choice, amount, true)?,
-            2 => self.receive_data(choice, amount, false)?,
-            3 => self.receive_extended_data(choice, amount)?,
-            4 => self.receive_adjust(choice, number)?,
-            5 => self.receive_eof(choice)?,
-            6 => self.receive_close(choice)?,
-            7 => self.receive_request(choice, number)?,
-            8 => self.read(choice, amount),
-            9 => self.write(choice, amount),
-            10 => self.starve(choice),
-            11 => self.shut_down(choice),
-            12 => self.release(choice),
-            13 => (0..number).take_while(|_| self.send_control()).for_each(drop),
-            14 => self.dispatch(),
+        match what % operation::COUNT {
+            operation::OPEN => self.open(choice, number)?,
+            operation::DATA => self.receive_data(choice, amount, true)?,
+            operation::ANY_DATA => self.receive_data(choice, amount, false)?,
+            operation::EXTENDED_DATA => self.receive_extended_data(choice, amount)?,
+            operation::ADJUST => self.receive_adjust(choice, number)?,
+            operation::EOF => self.receive_eof(choice)?,
+            operation::CLOSE => self.receive_close(choice)?,
+            operation::REQUEST => self.receive_request(choice, number)?,
+            operation::READ => self.read(choice, amount),
+            operation::WRITE => self.write(choice, amount),
+            operation::STARVE => self.starve(choice),
+            operation::SHUTDOWN => self.shut_down(choice),
+            operation::RELEASE => self.release(choice),
+            operation::CONTROL => (0..number).take_while(|_| self.send_control()).for_each(drop),
+            operation::DISPATCH => self.dispatch(),
             _ => self.sweep(),
         }
         Ok(())

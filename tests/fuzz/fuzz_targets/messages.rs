@@ -12,42 +12,41 @@ use edge_gateway::ssh::key::{KeyType, PublicKey, SignatureAlgorithm};
 use edge_gateway::ssh::msg::{self, KexInit, Message};
 use edge_gateway::ssh::negotiate::{Offer, negotiate};
 use edge_gateway::ssh::private_key::PrivateKey;
-use edge_gateway_fuzz::{Script, trust};
+use edge_gateway_fuzz::{Script, parser, trust};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let mut script = Script(data);
-    let Some(parser) = script.byte() else { return };
-    match parser % 9 {
-        0 => message(script.0),
-        1 => {
+    let Some(choice) = script.byte() else { return };
+    match choice % parser::COUNT {
+        parser::MESSAGE => message(script.0),
+        parser::CERTIFICATE => {
             let Some(hours) = script.number() else { return };
             certificate(script.0, u64::from(hours) * 3600 + 1_700_000_000);
         }
-        2 => {
+        parser::SIGNATURE => {
             let (Some(key), Some(signature)) = (script.string(), script.string()) else { return };
             public_key(key, signature, script.0);
         }
-        3 => {
+        parser::PEM => {
             if let Ok(pem) = core::str::from_utf8(script.0) {
                 private_key(pem);
             }
         }
-        // The same without the armour, which mutations rarely leave whole.
-        4 => private_key(&format!(
+        parser::PRIVATE_KEY => private_key(&format!(
             "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----\n",
             STANDARD.encode(script.0)
         )),
-        5 => {
+        parser::LINE => {
             if let Ok(line) = core::str::from_utf8(script.0) {
                 public_key_line(line);
             }
         }
-        6 => {
+        parser::LINE_PARTS => {
             let Some(name) = script.string() else { return };
             public_key_line(&format!("{} {}", String::from_utf8_lossy(name), STANDARD.encode(script.0)));
         }
-        7 => kexinit(script.0),
+        parser::KEXINIT => kexinit(script.0),
         _ => {
             let text = PeerText::new(script.0);
             assert!(text.as_str().len() <= PEER_TEXT_MAX && !text.as_str().chars().any(char::is_control));

@@ -8,14 +8,8 @@ use edge_gateway::limits::ssh as limits;
 use edge_gateway::ssh::connection::{Connection, Event, Now, Write};
 use edge_gateway::ssh::msg;
 use edge_gateway::ssh::mux::{ChannelId, Read};
-use edge_gateway_fuzz::{Script, config, packet};
+use edge_gateway_fuzz::{Script, config, flag, packet, step};
 use libfuzzer_sys::fuzz_target;
-
-const OPEN: u8 = 1;
-const FORWARD: u8 = 2;
-const PINNED: u8 = 4;
-const REKEY_EARLY: u8 = 8;
-const FEW_CHANNELS: u8 = 16;
 
 /// 2026-01-15.
 const UNIX: u64 = 1_768_435_200;
@@ -48,16 +42,16 @@ struct Harness {
 impl Harness {
     fn new(flags: u8) -> Self {
         let now = Now { ms: 0, unix: UNIX };
-        let mut config = config(flags & PINNED != 0);
-        config.forward = (flags & FORWARD != 0).then(|| ("127.0.0.1".into(), 0));
-        if flags & REKEY_EARLY != 0 {
+        let mut config = config(flags & flag::PINNED != 0);
+        config.forward = (flags & flag::FORWARD != 0).then(|| ("127.0.0.1".into(), 0));
+        if flags & flag::REKEY_EARLY != 0 {
             config.rekey_bytes = 512;
         }
-        if flags & FEW_CHANNELS != 0 {
+        if flags & flag::FEW_CHANNELS != 0 {
             config.channels_max = 3;
         }
         let channels_max = config.channels_max;
-        let open = flags & OPEN != 0;
+        let open = flags & flag::OPEN != 0;
         let connection = if open { Connection::open_plain(config, now) } else { Connection::new(config, now) };
         Harness {
             connection: connection.expect("a random source"),
@@ -73,18 +67,17 @@ impl Harness {
 
     /// One step of the script; `None` at its end.
     fn step(&mut self, script: &mut Script<'_>) -> Option<()> {
-        match script.byte()? % 14 {
-            0 => self.arriving.extend_from_slice(script.string()?),
-            1 => self.arriving.extend(packet(script.string()?)),
-            // With as many bytes behind it, so that short inputs make long packets.
-            12 => {
+        match script.byte()? % step::COUNT {
+            step::RAW => self.arriving.extend_from_slice(script.string()?),
+            step::PACKET => self.arriving.extend(packet(script.string()?)),
+            step::LONG_PACKET => {
                 let (payload, more) = (script.string()?, usize::from(script.number()?));
                 self.arriving.extend(packet(&[payload, &vec![b'x'; more]].concat()));
             }
-            2 => self.piece = usize::from(script.byte()?) + 1,
-            3 => self.pass(u64::from(script.number()?) * 64),
-            4 => self.send(usize::from(script.number()?)),
-            5 => {
+            step::PIECES => self.piece = usize::from(script.byte()?) + 1,
+            step::TIME => self.pass(u64::from(script.number()?) * 64),
+            step::SEND => self.send(usize::from(script.number()?)),
+            step::READ => {
                 let (id, most) = (self.channel(script.byte()?), usize::from(script.number()?));
                 if let Some(id) = id
                     && let Read::Data(data) = self.connection.channel_read(id)
@@ -94,7 +87,7 @@ impl Harness {
                     self.connection.channel_consume(id, n);
                 }
             }
-            6 => {
+            step::WRITE => {
                 let (id, length) = (self.channel(script.byte()?), usize::from(script.number()?));
                 if let Some(id) = id
                     && let Write::Taken(n) = self.connection.channel_write(id, &vec![b'w'; length])
@@ -102,16 +95,18 @@ impl Harness {
                     assert!(n <= length.min(limits::SEND_DATA_MAX));
                 }
             }
-            7 => self.channel(script.byte()?).into_iter().for_each(|id| self.connection.channel_shutdown(id)),
-            8 => {
+            step::SHUTDOWN => {
+                self.channel(script.byte()?).into_iter().for_each(|id| self.connection.channel_shutdown(id))
+            }
+            step::RELEASE => {
                 if let Some(id) = self.channel(script.byte()?) {
                     self.channels.retain(|other| *other != id);
                     self.connection.channel_release(id);
                 }
             }
-            9 => self.connection.rekey(self.now).expect("a random source"),
-            10 => self.connection.disconnect(),
-            13 => self.connection.probe(u64::from(script.byte()?) * 64, self.now),
+            step::REKEY => self.connection.rekey(self.now).expect("a random source"),
+            step::DISCONNECT => self.connection.disconnect(),
+            step::PROBE => self.connection.probe(u64::from(script.byte()?) * 64, self.now),
             _ => {
                 let error = self.connection.handle_end();
                 assert_eq!(self.connection.error(), Some(&error));

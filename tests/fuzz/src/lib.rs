@@ -106,3 +106,114 @@ impl<'a> Script<'a> {
         Some(string)
     }
 }
+
+/// The flags that an input of the target `stream` begins with.
+pub mod flag {
+    /// The connection starts authenticated and without encryption.
+    pub const OPEN: u8 = 1;
+    /// It asks the server to listen.
+    pub const FORWARD: u8 = 2;
+    /// A raw host key is pinned.
+    pub const PINNED: u8 = 4;
+    /// New keys are due after 512 bytes.
+    pub const REKEY_EARLY: u8 = 8;
+    /// There may be three channels.
+    pub const FEW_CHANNELS: u8 = 16;
+}
+
+/// The steps of the target `stream`, taken modulo [`step::COUNT`], and what follows each in the script.
+pub mod step {
+    /// The server sends a string as it stands.
+    pub const RAW: u8 = 0;
+    /// The server sends a string as the payload of a packet.
+    pub const PACKET: u8 = 1;
+    /// The same with a number of bytes behind the string, so that short inputs make long packets.
+    pub const LONG_PACKET: u8 = 2;
+    /// From now on at most a byte's value and one more arrive at once.
+    pub const PIECES: u8 = 3;
+    /// A number of times 64 ms pass.
+    pub const TIME: u8 = 4;
+    /// The server takes a number of bytes.
+    pub const SEND: u8 = 5;
+    /// From a channel, a byte, at most a number of bytes are read.
+    pub const READ: u8 = 6;
+    /// To a channel, a byte, a number of bytes are written.
+    pub const WRITE: u8 = 7;
+    /// A channel, a byte, is shut down.
+    pub const SHUTDOWN: u8 = 8;
+    /// A channel, a byte, is released.
+    pub const RELEASE: u8 = 9;
+    /// New keys are asked for.
+    pub const REKEY: u8 = 10;
+    /// A sign of life is asked for, within a byte of times 64 ms.
+    pub const PROBE: u8 = 11;
+    /// The client says goodbye.
+    pub const DISCONNECT: u8 = 12;
+    /// The server closes the connection.
+    pub const END: u8 = 13;
+    /// How many there are.
+    pub const COUNT: u8 = 14;
+}
+
+/// What an input of the target `messages` is parsed as, by its first byte modulo [`parser::COUNT`].
+pub mod parser {
+    /// A message of the RFCs.
+    pub const MESSAGE: u8 = 0;
+    /// A certificate, behind a number: the hours that the clock shows after 1,700,000,000 s.
+    pub const CERTIFICATE: u8 = 1;
+    /// A public key and a signature, both strings, then the message signed.
+    pub const SIGNATURE: u8 = 2;
+    /// A private key as people have it.
+    pub const PEM: u8 = 3;
+    /// A private key without the armour, which mutations rarely leave whole.
+    pub const PRIVATE_KEY: u8 = 4;
+    /// A public key or certificate as people have it.
+    pub const LINE: u8 = 5;
+    /// The same without the armour: a string, the type, and the blob.
+    pub const LINE_PARTS: u8 = 6;
+    /// KEXINIT, and what is agreed on.
+    pub const KEXINIT: u8 = 7;
+    /// Text for a log line, and the pairs of EXT_INFO.
+    pub const TEXT: u8 = 8;
+    /// How many there are.
+    pub const COUNT: u8 = 9;
+}
+
+/// The operations of the target `channels`, taken modulo [`operation::COUNT`]. Each is followed by a byte, which chooses the channel,
+/// and a number.
+pub mod operation {
+    /// CHANNEL_OPEN: the byte chooses its type, the number its window and largest packet.
+    pub const OPEN: u8 = 0;
+    /// CHANNEL_DATA of so many bytes, or as many as the window allows.
+    pub const DATA: u8 = 1;
+    /// CHANNEL_DATA of so many bytes, allowed or not.
+    pub const ANY_DATA: u8 = 2;
+    /// CHANNEL_EXTENDED_DATA of so many bytes, or as many as the window allows.
+    pub const EXTENDED_DATA: u8 = 3;
+    /// CHANNEL_WINDOW_ADJUST.
+    pub const ADJUST: u8 = 4;
+    /// CHANNEL_EOF.
+    pub const EOF: u8 = 5;
+    /// CHANNEL_CLOSE.
+    pub const CLOSE: u8 = 6;
+    /// CHANNEL_REQUEST: the number tells how many, and whether they want a reply.
+    pub const REQUEST: u8 = 7;
+    /// The user reads so many bytes.
+    pub const READ: u8 = 8;
+    /// The user writes so many bytes.
+    pub const WRITE: u8 = 9;
+    /// The user finds the output buffer full.
+    pub const STARVE: u8 = 10;
+    /// The user sends EOF.
+    pub const SHUTDOWN: u8 = 11;
+    /// The user is gone.
+    pub const RELEASE: u8 = 12;
+    /// So many control messages are sent.
+    pub const CONTROL: u8 = 13;
+    /// The users learn the news.
+    pub const DISPATCH: u8 = 14;
+    /// Time passes: empty rings are given back.
+    pub const SWEEP: u8 = 15;
+    /// How many there are.
+    pub const COUNT: u8 = 16;
+}
