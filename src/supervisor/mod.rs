@@ -5,9 +5,11 @@
 
 mod backoff;
 mod brain;
+mod dialling;
 mod identity;
 mod platform;
 mod relays;
+mod signals;
 mod tunnels;
 
 use crate::api::{Client, NextStep, Options};
@@ -16,20 +18,20 @@ use crate::clock::{Clock, Source};
 use crate::config::{self, Config, Request, Sources};
 use crate::exit::Exit;
 use crate::limits::supervisor as limits;
-use crate::relay::{DialError, Link, LinkError, dial};
+use crate::relay::{Link, LinkError, dial};
 use crate::sdnotify::Notifier;
-use crate::ssh::error::{Error, Fault, Stage};
+use crate::ssh::error::Error;
 use crate::state;
 use crate::target::{Context, Kubernetes, TargetPolicy};
 use crate::tls::Acceptor;
 use brain::{Action, Brain, Event, LinkEnd, Now, Remedy};
+use dialling::DialFailure;
 use identity::Identity;
 use platform::{Platform, PlatformError};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::fmt;
+use signals::{Asked, Signals};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tunnels::Serving;
@@ -145,21 +147,6 @@ enum Report {
     Beaten(Result<(), PlatformError>),
     Dialled(Result<Link, DialFailure>),
     Ended { link: u32, served: bool, error: LinkError },
-}
-
-/// Why a relay was not reached.
-enum DialFailure {
-    Dial(DialError),
-    Link(LinkError),
-}
-
-impl fmt::Display for DialFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DialFailure::Dial(error) => error.fmt(f),
-            DialFailure::Link(error) => error.fmt(f),
-        }
-    }
 }
 
 /// A link that is up.
@@ -416,7 +403,7 @@ impl<'a> Supervisor<'a> {
             Report::Dialled(Ok(link)) => self.link_up(link),
             Report::Dialled(Err(failure)) => {
                 let host = self.identity.as_ref().map(|identity| identity.relay_host.clone()).unwrap_or_default();
-                self.link_down(&host, &failure.to_string(), classify(&failure));
+                self.link_down(&host, &failure.to_string(), failure.end());
             }
             Report::Ended { link, served, error } => {
                 let Some(current) = self.current.take_if(|current| current.number == link) else { return };
@@ -575,53 +562,5 @@ fn remedy(error: &PlatformError) -> Remedy {
         Some(NextStep::RetryAfter(pause)) => Remedy::After(pause),
         Some(next) if next.is_final() => Remedy::Person,
         Some(_) => Remedy::Later,
-    }
-}
-
-fn classify(failure: &DialFailure) -> LinkEnd {
-    let error = match failure {
-        DialFailure::Dial(_) => return LinkEnd::Unreachable,
-        DialFailure::Link(error) => error,
-    };
-    match (error.fault(), error) {
-        (Fault::NotTrusted, _) => LinkEnd::NotTrusted,
-        (Fault::Refused, _) => LinkEnd::Refused,
-        (_, LinkError::Ssh(Error::LinkClosed(Stage::Open))) => LinkEnd::Occupied,
-        _ => LinkEnd::Lost,
-    }
-}
-
-/// What a person or a service manager asks for.
-enum Asked {
-    Stop,
-    Reload,
-    /// SIGUSR1: the network has changed.
-    Nudge,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    user: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.user.recv() => Asked::Nudge,
-        }
     }
 }
