@@ -11,6 +11,7 @@ pub mod chain;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod der;
 #[cfg(feature = "doctor")]
 mod doctor;
 pub mod domain;

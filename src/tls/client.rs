@@ -3,22 +3,19 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, UnbufferedClientConnection, verify_server_name};
+use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::chain::ChainVerifier;
-
 use super::clock::Clock;
-use super::der::Certificate;
 use super::error::HandshakeError;
 use super::handshake::Handshake;
 use super::host::Host;
 use super::stream::TlsStream;
 use super::{identity, pem, provider};
+use crate::chain::ChainVerifier;
 
 /// Whose certificates a target may have.
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +42,11 @@ impl Connector {
         let verifier: Arc<dyn ServerCertVerifier> = match trust {
             Trust::Public => {
                 let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-                ChainVerifier::new(roots, &provider)
+                ChainVerifier::new(roots, Vec::new(), &provider)
             }
             Trust::Given(pem) => {
                 let known = pem::certificates(pem)?;
-                let chain = ChainVerifier::new(identity::anchors(pem)?, &provider);
-                Arc::new(GivenVerifier { chain, known })
+                ChainVerifier::new(identity::anchors(pem)?, known, &provider)
             }
             Trust::Anyone => Arc::new(NoVerifier(provider.clone())),
         };
@@ -88,61 +84,6 @@ impl Connector {
             return Err(error);
         }
         handshake.into_stream(client)
-    }
-}
-
-/// CAs given for one target. People also give the server's own self-signed certificate, which no
-/// chain leads to; it is accepted for what it is, with its name and its time checked.
-#[derive(Debug)]
-struct GivenVerifier {
-    chain: Arc<ChainVerifier>,
-    known: Vec<CertificateDer<'static>>,
-}
-
-impl ServerCertVerifier for GivenVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if !self.known.contains(end_entity) {
-            return self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now);
-        }
-        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-        let validity =
-            Certificate::parse(end_entity).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        if now.as_secs() < validity.not_before {
-            return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
-        }
-        if now.as_secs() > validity.not_after {
-            return Err(Error::InvalidCertificate(CertificateError::Expired));
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        ServerCertVerifier::verify_tls12_signature(&*self.chain, message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        ServerCertVerifier::verify_tls13_signature(&*self.chain, message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ServerCertVerifier::supported_verify_schemes(&*self.chain)
     }
 }
 

@@ -43,7 +43,12 @@ impl WebCa {
 
     /// TLS settings of a web server on the loopback address.
     pub fn server(&self) -> Arc<ServerConfig> {
-        tls::web_server(&self.localhost(Validity::lasting(DAY)))
+        self.server_valid(Validity::lasting(DAY))
+    }
+
+    /// The same with a certificate that is good at other times.
+    pub fn server_valid(&self, validity: Validity) -> Arc<ServerConfig> {
+        tls::web_server(&self.localhost(validity))
     }
 }
 
