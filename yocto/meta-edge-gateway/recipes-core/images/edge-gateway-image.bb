@@ -1,3 +1,4 @@
+# nooelint: oelint.var.suggestedvar.CVE_PRODUCT
 SUMMARY = "An example: a read-only root in two slots, edge-gateway, and /data"
 DESCRIPTION = "Shows how a product keeps the enrolment over reboots and updates. It holds no way to log in: add what the \
                product has."
