@@ -67,17 +67,42 @@ class Build:
         (path,) = self.layer.glob(pattern)
         bb.parse.cached_mtime_noerror(str(path))
         data = self.builder.parseRecipeVariants(str(path), [], mc="", layername="edge-gateway")[""]
-        data.setVar("BB_CURRENTTASK", "")
+        if data.getVar("SRC_URI") and not data.getVar("__SKIPPED"):
+            # As base.bbclass has it: revisions are looked up while parsing, and not later.
+            bb.fetch2.get_hashvalue(data)
         return data
 
     def agent(self):
         return self.recipe("recipes-connectivity/edge-gateway/*.bb")
 
 
+@contextlib.contextmanager
+def output_to(path):
+    """All that this process and its children print goes to a file."""
+    sys.stdout.flush()
+    kept = [os.dup(1), os.dup(2)]
+    with open(path, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        for number, old in enumerate(kept, 1):
+            os.dup2(old, number)
+            os.close(old)
+
+
 def run(data, *tasks):
-    """Runs a recipe's tasks, in the order given. What they print is in the recipe's folder T."""
+    """Runs a recipe's tasks, in the order given. An error holds what the task printed."""
     for task in tasks:
         local = bb.data.createCopy(data)
         local.setVar("BB_RUNTASK", "do_" + task)
         local.setVar("BB_CURRENTTASK", task)
-        bb.build.exec_func("do_" + task, local)
+        log = pathlib.Path(data.getVar("T")) / f"log.do_{task}"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with output_to(log):
+                bb.build.exec_func("do_" + task, local)
+        except bb.BBHandledException as error:
+            error.add_note(log.read_text(errors="replace")[-3000:])
+            raise

@@ -16,7 +16,7 @@ import tempfile
 import tomllib
 import unittest
 
-from bitbake import LAYER, SERIES, TOP, Build, bb, listening, run
+from bitbake import LAYER, SERIES, TESTS, TOP, Build, bb, listening, run
 
 DATA_FILES = {
     "systemd": [
@@ -199,8 +199,9 @@ class Built(unittest.TestCase):
             crate = next(path for path in self.vendored.iterdir() if path.name.startswith(prefix))
             hidden = crate.rename(pathlib.Path(self.folder) / crate.name)
             try:
-                with self.assertRaises(bb.BBHandledException):
+                with self.assertRaises(bb.BBHandledException) as raised:
                     run(self.data, "configure")
+                self.assertIn(f"no matching package named `{prefix[:-1]}` found", "".join(raised.exception.__notes__))
             finally:
                 hidden.rename(crate)
         run(self.data, "configure")
@@ -232,6 +233,9 @@ class Built(unittest.TestCase):
                 if any(pathlib.PurePath(path).match(pattern) or path.startswith(pattern + "/") for pattern in patterns)
             }
             self.assertEqual(packaged, set(DATA_FILES[features]))
+
+    def test_the_init_script(self):
+        subprocess.run([TESTS / "sysvinit", self.image], check=True)
 
     def test_the_unit_holds(self):
         unit = "edge-gateway.service"

@@ -56,7 +56,7 @@ do_configure:prepend() {
 
 # Drops from the lock file what the manifest no longer names; versions and checksums stay. `--frozen` follows.
 do_configure:append() {
-    cargo update --workspace --offline --manifest-path ${CARGO_MANIFEST_PATH}
+    cargo update --quiet --workspace --offline --manifest-path ${CARGO_MANIFEST_PATH}
 }
 
 SYSTEMD_SERVICE:${PN} = "edge-gateway.service"
