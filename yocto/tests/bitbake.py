@@ -19,6 +19,7 @@ import bb.cookerdata
 import bb.data
 import bb.fetch2
 import bb.parse
+import bb.process
 
 TESTS = pathlib.Path(__file__).resolve().parent
 TOP = TESTS.parent.parent
@@ -103,6 +104,6 @@ def run(data, *tasks):
         try:
             with output_to(log):
                 bb.build.exec_func("do_" + task, local)
-        except bb.BBHandledException as error:
+        except (bb.BBHandledException, bb.process.ExecutionError) as error:
             error.add_note(log.read_text(errors="replace")[-3000:])
             raise

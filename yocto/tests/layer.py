@@ -195,11 +195,11 @@ class Built(unittest.TestCase):
 
     def test_no_listed_crate_can_be_left_out(self):
         """Those for other systems neither: cargo asks for them, though it builds none."""
-        for prefix in ("httparse-", "windows-sys-"):
+        for prefix in ("httparse-", "windows-link-"):
             crate = next(path for path in self.vendored.iterdir() if path.name.startswith(prefix))
             hidden = crate.rename(pathlib.Path(self.folder) / crate.name)
             try:
-                with self.assertRaises(bb.BBHandledException) as raised:
+                with self.assertRaises(bb.process.ExecutionError) as raised:
                     run(self.data, "configure")
                 self.assertIn(f"no matching package named `{prefix[:-1]}` found", "".join(raised.exception.__notes__))
             finally:
@@ -241,7 +241,7 @@ class Built(unittest.TestCase):
         unit = "edge-gateway.service"
         folder = self.image / "usr/lib/systemd/system"
         # Newer than Debian 12's systemd, which warns of it and goes on.
-        known = "Unknown key name 'ImportCredential' in section 'Service', ignoring."
+        known = "'ImportCredential' in section"
         # The targets that the unit names are systemd's own.
         environment = os.environ | {"SYSTEMD_UNIT_PATH": f"{folder}:/usr/lib/systemd/system"}
         copy = folder / unit
@@ -255,7 +255,7 @@ class Built(unittest.TestCase):
         self.assertEqual(complaints, [])
         subprocess.run(
             ["systemd-analyze", "security", "--offline=true", "--threshold=15", copy],
-            env=environment, check=True, stdout=subprocess.DEVNULL,
+            env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
 
 
