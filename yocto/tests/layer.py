@@ -237,6 +237,9 @@ class Built(unittest.TestCase):
     def test_the_init_script(self):
         subprocess.run([TESTS / "sysvinit", self.image], check=True)
 
+    def test_the_units_on_a_read_only_root(self):
+        subprocess.run([TESTS / "systemd", self.image], check=True)
+
     def test_the_unit_holds(self):
         unit = "edge-gateway.service"
         folder = self.image / "usr/lib/systemd/system"
