@@ -235,7 +235,7 @@ class Built(unittest.TestCase):
             self.assertEqual(packaged, set(DATA_FILES[features]))
 
     def test_the_init_script(self):
-        subprocess.run([TESTS / "sysvinit", self.image], check=True)
+        subprocess.run(["unshare", "--mount", TESTS / "sysvinit", self.image], check=True)
 
     def test_the_units_on_a_read_only_root(self):
         subprocess.run([TESTS / "systemd", self.image], check=True)
