@@ -163,7 +163,7 @@ class Built(unittest.TestCase):
         cls.settings = {
             "DL_DIR": os.environ["DOWNLOADS"],
             "CARGO_TARGET": os.environ["TARGET"],
-            "CARGO_PROFILE": "dev",  # `edge` takes minutes and proves no more of the list
+            "CARGO_PROFILE:pn-edge-gateway": "dev",  # `edge` takes minutes and proves no more of the list
             "DISTRO_FEATURES": "systemd sysvinit",
         }
         cls.data = Build(cls.folder, **cls.settings).agent()

@@ -37,7 +37,7 @@ PACKAGECONFIG[pq] = ""
 EDGE_GATEWAY_FEATURES = "${@bb.utils.filter('PACKAGECONFIG', 'pq', d).replace(' ', ',')}"
 
 # A profile of our own: the class and distributions change `release`. Up to wrynose the class reads the two that follow.
-CARGO_PROFILE ?= "edge"
+CARGO_PROFILE = "edge"
 BUILD_MODE = "--profile ${CARGO_PROFILE}"
 BUILD_DIR = "${@'debug' if d.getVar('CARGO_PROFILE') == 'dev' else d.getVar('CARGO_PROFILE')}"
 EDGE_GATEWAY_FLAGS = "--bin edge-gateway \

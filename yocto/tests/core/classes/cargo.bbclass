@@ -4,6 +4,7 @@ RUST_HOST_SYS ?= "x86_64-unknown-linux-gnu"
 
 # Up to wrynose the class knows BUILD_MODE and BUILD_DIR, later CARGO_PROFILE and BUILD_DIR.
 BUILD_MODE ??= "--release"
+CARGO_PROFILE ?= "release"
 BUILD_DIR ??= "release"
 PROFILE_FLAG = "${@'--profile ' + d.getVar('CARGO_PROFILE') if d.getVar('SERIES') == 'blacksail' else d.getVar('BUILD_MODE')}"
 CARGO_BUILD_FLAGS = "-v --frozen --target ${RUST_HOST_SYS} ${PROFILE_FLAG} --manifest-path=${CARGO_MANIFEST_PATH}"
