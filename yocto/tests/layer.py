@@ -158,7 +158,9 @@ class Built(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.mkdtemp(prefix="edge-gateway-yocto-")
+        # Always the same: cargo compiles anew what lies elsewhere than before.
+        cls.folder = os.environ["TARGET"] + "-work"
+        shutil.rmtree(cls.folder, ignore_errors=True)
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.settings = {
             "DL_DIR": os.environ["DOWNLOADS"],
