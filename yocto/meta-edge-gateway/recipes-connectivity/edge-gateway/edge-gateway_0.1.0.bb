@@ -30,11 +30,14 @@ CVE_PRODUCT = "edge-gateway"
 
 inherit cargo cargo-update-recipe-crates systemd update-rc.d useradd
 
-# `full` is what the project ships: cargo's default features. Without it, the core flavour: only the features named here.
+# The project's flavours are `full` (cargo's default features) and `core`; to `core` the others can be added.
 PACKAGECONFIG ??= "full"
 PACKAGECONFIG[full] = ""
+PACKAGECONFIG[core] = ""
+PACKAGECONFIG[doctor] = ""
 PACKAGECONFIG[pq] = ""
-EDGE_GATEWAY_FEATURES = "${@bb.utils.filter('PACKAGECONFIG', 'pq', d).replace(' ', ',')}"
+PACKAGECONFIG[tls12] = ""
+EDGE_GATEWAY_FEATURES = "${@bb.utils.filter('PACKAGECONFIG', 'core doctor pq tls12', d).replace(' ', ',')}"
 
 # A profile of our own: the class and distributions change `release`. Up to wrynose the class reads the two that follow.
 CARGO_PROFILE = "edge"
