@@ -1,0 +1,1 @@
+CARGO_LOCK_SRC_DIR ??= "${S}"

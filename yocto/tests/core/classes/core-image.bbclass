@@ -1,0 +1,5 @@
+CORE_IMAGE_EXTRA_INSTALL ?= ""
+IMAGE_INSTALL ?= "packagegroup-core-boot ${CORE_IMAGE_EXTRA_INSTALL}"
+IMAGE_FSTYPES ?= "ext4"
+WKS_SEARCH_PATH ?= "${THISDIR}"
+WKS_FULL_PATH = "${@bb.utils.which(d.getVar('WKS_SEARCH_PATH'), d.getVar('WKS_FILE'))}"

@@ -1,0 +1,2 @@
+LICENSE ?= "MIT"
+PACKAGES = "${PN}"
