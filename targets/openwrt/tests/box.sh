@@ -10,9 +10,8 @@ new_box() { # new_box TRIPLE ARCHITECTURE: boots an empty box
     ln -s tmp "$box/var"
     cp "$(readlink -f "$(command -v busybox)")" "$box/bin/busybox"
     for applet in $(busybox --list); do
-        ln -s busybox "$box/bin/$applet"
+        [[ $applet == busybox ]] || ln -s busybox "$box/bin/$applet"
     done
-    rm -f "$box"/bin/{logger,busybox.new}
     cp -r "$here"/tests/box/. "$box"
     echo 'root:x:0:0::/:/bin/sh' >"$box/etc/passwd"
     echo 'root:x:0:' >"$box/etc/group"
@@ -26,7 +25,7 @@ new_box() { # new_box TRIPLE ARCHITECTURE: boots an empty box
     # Its first process reaps; with it everything in the box ends.
     # shellcheck disable=SC2016
     unshare -m -p -f --kill-child --propagation private sh -c '
-        mount -t tmpfs none "$0/tmp" && mount -t proc proc "$0/proc" &&
+        mount --bind "$0" "$0" && mount -t tmpfs none "$0/tmp" && mount -t proc proc "$0/proc" &&
         mount --bind /dev/null "$0/dev/null" && mount --bind /dev/urandom "$0/dev/urandom" &&
         mkdir -p "$0/tmp/run" "$0/tmp/log" && : >"$0/tmp/log/messages" &&
         exec chroot "$0" /bin/sh -c "trap : USR2; while :; do sleep 3600 & wait; done"' "$box" &
@@ -44,7 +43,7 @@ find_box_init() {
 
 end_box() {
     [[ -z ${box_unshare:-} ]] || { kill -9 "$box_unshare" && wait "$box_unshare"; } 2>/dev/null || true
-    box_unshare='' box=''
+    box_unshare='' box_init='' box=''
 }
 
 box() { # box COMMAND...: in the box
@@ -60,7 +59,7 @@ eventually() { # eventually WHAT COMMAND...: until it succeeds, or for patience 
     local what=$1 end=$((SECONDS + ${patience:-30}))
     shift
     until "$@"; do
-        ((SECONDS < end)) || { log >&2 || true; fail "$what: not within ${patience:-30} s"; }
+        ((SECONDS < end)) || fail "$what: not within ${patience:-30} s"
         sleep 0.1
     done
     say "ok: $what"
@@ -149,6 +148,8 @@ configure_for_testbed() {
 
 install_package() { # install_package FILE
     cp "$1" "$box/${1##*/}"
-    box opkg install "/${1##*/}"
+    local code=0
+    box opkg install "/${1##*/}" || code=$?
     rm "$box/${1##*/}"
+    return $code
 }

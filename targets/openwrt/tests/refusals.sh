@@ -58,10 +58,11 @@ bad_value() { # bad_value OPTION VALUE MESSAGE [GOOD]: and then the good value, 
 }
 
 check_wrong_cpu() {
-    local said
-    said=$(echo "DISTRIB_ARCH='mips_24kc'" >"$box/etc/openwrt_release"; install_package "$work/packages/edge-gateway_0.1.0-r1_$(architecture "$1").ipk" 2>&1) &&
-        fail 'a package for another architecture is installed'
-    say "ok: a package for another architecture is not installed"
+    local ipk
+    ipk=$work/packages/edge-gateway_0.1.0-r1_$(architecture "$1").ipk
+    echo "DISTRIB_ARCH='mips_24kc'" >"$box/etc/openwrt_release"
+    ! install_package "$ipk" 2>/dev/null || fail 'a package for another architecture is installed'
+    say 'ok: a package for another architecture is not installed'
     # Forced, with the mark of a CPU that does not exist.
     printf '\xfe\xfe' | dd of="$box/usr/bin/edge-gateway" bs=1 seek=18 conv=notrunc status=none
     configure token=gwe_0123456789abcdef
@@ -108,8 +109,8 @@ check_no_network() {
     local port=${bed_INFISICAL_DOMAIN##*:}
     configure "domain=https://127.0.0.1:$old_port"
     service boot
-    eventually 'without a network it starts and says so' logged 1 "127.0.0.1:$old_port"
-    log | grep "127.0.0.1:$old_port" | head -n 1 | sed 's/^/openwrt:     /'
+    eventually 'without a network it starts and says so' logged 1 'the connection is refused'
+    log | grep 'the connection is refused' | head -n 1 | sed 's/^/openwrt:     /'
     same 'and keeps running' yes "$(running)"
     box nc -ll -p "$old_port" -e nc 127.0.0.1 "$port" &
     cleanup+=($!)

@@ -1,6 +1,11 @@
 # shellcheck shell=dash disable=SC1090,SC2034,SC2046,SC2154,SC3043
 # As much of OpenWrt's /lib/functions.sh as packages use: UCI files are read, packages are configured.
 
+# A function: Debian's busybox would take its own applet, whatever the path says.
+logger() { # logger -t TAG -p PRIORITY MESSAGE
+	echo "$4 $2: $5" >>/var/log/messages
+}
+
 option_cb() { :; }
 list_cb() { :; }
 
