@@ -17,7 +17,10 @@ check_packages() { # check_packages TRIPLE
     make_packages "$work/packages" --flavour core --binary "$core" "$1"
     make_packages "$work/again" --flavour full --binary "$program" "$1"
     make_packages "$work/again" --flavour core --binary "$core" "$1"
-    expect "$1: made twice, the packages are the same bytes" diff -r "$work/packages" "$work/again"
+    for ipk in "$work"/again/*.ipk; do
+        cmp "$ipk" "$work/packages/${ipk##*/}" || fail "${ipk##*/}: made twice, the bytes differ"
+    done
+    say "ok: $1: made twice, the packages are the same bytes"
 
     ipk=$(printf '%s\n' "$work"/again/edge-gateway_*.ipk | head -n 1)
     rm -rf "$work/again" "$work/unpacked"
