@@ -47,7 +47,7 @@ check_life() { # check_life TRIPLE
     expect 'so do a new time and a new address' happened 3 'signal USR1'
     expect 'without a restart' happened 1 start
     echo 'nameserver 127.0.0.2' >"$box/etc/resolv.conf"
-    box env ACTION=ifup INTERFACE=wan sh /etc/hotplug.d/iface/90-edge-gateway || true
+    box env ACTION=ifup INTERFACE=wan sh /etc/hotplug.d/iface/90-edge-gateway
     expect 'other name servers restart it' happened 2 start
     eventually 'and it connects' logged 3 'tunnels are served'
 
@@ -63,6 +63,8 @@ check_life() { # check_life TRIPLE
     expect 'and is told' logged 1 "option 'relay_port': EDGE_GATEWAY_RELAY_PORT must be a number from 1 to 65535"
     expect 'and is told' logged 1 'the running gateway keeps its old settings'
     expect 'which still serves' tunnel
+    box env ACTION=ifup INTERFACE=wan sh /etc/hotplug.d/iface/90-edge-gateway
+    same 'and is still nudged, without a restart' "5 $pid" "$(events | grep -c 'signal USR1') $(agent_pid)"
     configure "relay_port=$bed_EDGE_GATEWAY_RELAY_PORT"
 
     say "--- $1: upgrades"

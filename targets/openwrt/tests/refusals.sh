@@ -114,6 +114,7 @@ check_no_network() {
     same 'and keeps running' yes "$(running)"
     box nc -ll -p "$old_port" -e nc 127.0.0.1 "$port" &
     cleanup+=($!)
+    disown
     eventually 'the network is there' nothing_but_connects "$old_port"
     box env ACTION=ifup INTERFACE=wan sh /etc/hotplug.d/iface/90-edge-gateway
     eventually 'and it connects' logged 1 'tunnels are served'

@@ -89,7 +89,8 @@ procd_running() { [ -d "/var/run/procd/$1/instance" ]; }
 
 procd_send_signal() { # procd_send_signal SERVICE INSTANCE SIGNAL
 	procd_note "signal $3"
-	kill "-$3" "$(cat "/var/run/procd/$1/pid")"
+	# Between two instances there is nobody to signal.
+	[ ! -f "/var/run/procd/$1/pid" ] || kill "-$3" "$(cat "/var/run/procd/$1/pid")"
 }
 
 _procd_status() {
