@@ -2,6 +2,7 @@
 
 use crate::config::{self, Command, Config, Request, Sources};
 use crate::exit::Exit;
+use crate::target::TargetPolicy;
 use crate::{logging, status, supervisor};
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,6 +27,13 @@ fn work(config: Config) -> Exit {
     logging::init(&config.log, style);
     for warning in &config.warnings {
         log::warn!("{warning}");
+    }
+    // `run` looks for itself, at each reload too. The others must not call settings good that it refuses.
+    if config.command != Command::Run
+        && let Err(error) = TargetPolicy::parse(config.allow.as_deref(), config.deny.as_deref())
+    {
+        log::error!("{error}");
+        return Exit::Config;
     }
     let exit = match config.command {
         Command::Run => supervisor::run(config),

@@ -17,6 +17,7 @@ mod value;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use args::Command;
 pub use auth::{Auth, Identity};
@@ -104,6 +105,8 @@ pub struct Config {
     pub log: String,
     /// How to print the log.
     pub log_style: logging::Style,
+    /// How long `run` waits before it ends with a code that says that starting again does not help.
+    pub exit_pause: Duration,
     /// What is legal but deserves a word, one line each. The caller logs them.
     pub warnings: Vec<String>,
     /// What was set, for `doctor`.
@@ -185,6 +188,7 @@ pub fn load(sources: Sources<'_>) -> Result<Request, ConfigError> {
             Some("syslog") => logging::Style::Syslog,
             _ => logging::Style::detect(environment.get("JOURNAL_STREAM")),
         },
+        exit_pause: Duration::from_secs(values.number(Id::ExitPause, 0).into()),
         given: values.iter().map(Given::new).collect(),
         warnings,
     })))

@@ -28,6 +28,7 @@ pub enum Id {
     MaxTunnels,
     Log,
     LogStyle,
+    ExitPause,
 }
 
 /// What a value must look like.
@@ -103,7 +104,7 @@ pub(super) const DEFAULT_FILE: &str = "/etc/edge-gateway/edge-gateway.conf";
 pub(super) const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// All settings, in the order of [`Id`].
-pub static TABLE: [Setting; 23] = [
+pub static TABLE: [Setting; 24] = [
     Setting {
         id: Id::Domain,
         key: "INFISICAL_DOMAIN",
@@ -333,6 +334,16 @@ pub static TABLE: [Setting; 23] = [
         default: "auto",
         example: "syslog",
         help: "`plain`, with `time`, or with `syslog` priorities; `auto` suits journal, terminal and procd",
+    },
+    Setting {
+        id: Id::ExitPause,
+        key: "EDGE_GATEWAY_EXIT_PAUSE",
+        older: &[],
+        flags: &["exit-pause"],
+        kind: Kind::Number(0, 3600),
+        default: "0",
+        example: "300",
+        help: "seconds until `run` ends for what only a person can mend: for service managers that start it again all the same (procd)",
     },
 ];
 

@@ -30,7 +30,7 @@ use dialling::DialFailure;
 use identity::Identity;
 use platform::{Platform, PlatformError};
 use ring::rand::{SecureRandom, SystemRandom};
-use signals::{Asked, Signals};
+use signals::{Asked, Signals, hold};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -52,7 +52,12 @@ pub(crate) fn run(config: Config) -> Exit {
             return Exit::Os;
         }
     };
-    let exit = runtime.block_on(live(config));
+    let pause = config.exit_pause;
+    let exit = runtime.block_on(async {
+        let exit = live(config).await;
+        hold(exit, pause).await;
+        exit
+    });
     // A name that still resolves, or a call that is still out, must not hold up the end.
     runtime.shutdown_background();
     exit

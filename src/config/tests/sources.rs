@@ -9,6 +9,7 @@ fn nothing_set_means_defaults() {
     assert_eq!(config.auth, Auth::Stored);
     assert_eq!(config.state_dir, Path::new("/var/lib/edge-gateway"));
     assert_eq!((config.relay_port, config.max_tunnels, config.log.as_str()), (2222, 64, "info"));
+    assert_eq!(config.exit_pause, Duration::ZERO);
     assert_eq!((config.relay_name, config.allow, config.ca_file), (None, None, None));
     assert_eq!(config.warnings, [""; 0]);
 }
