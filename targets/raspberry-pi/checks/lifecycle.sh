@@ -7,7 +7,6 @@ second_gateway() {
     inside install -d -m 0700 /etc/edge-gateway/second/credentials
     inside install -m 0640 -g edge-gateway /dev/null /etc/edge-gateway/second/edge-gateway.conf
     configure two second
-    cursor=''
     inside systemctl enable --quiet --now edge-gateway@second
     serves two
     serves one
@@ -47,7 +46,7 @@ boot_without_network() {
     power_off
     on_network ip link set lo down
     boot
-    cursor=''
+    said=0
     await 40 'the gateway to be active without a network' unit_is active
     await 40 'a status that says so' eval 'property StatusText | grep -E "not connected|waiting"'
     ok "no network: active, $(property StatusText | cut -c 1-120)"

@@ -1,9 +1,10 @@
 # shellcheck shell=bash disable=SC2034,SC2119,SC2120,SC2154
 # A small Debian with its own systemd, in namespaces: `root` is its root, `work` a folder of the check's own.
 
-holder='' machine='' testbeds=()
+holder='' machine='' testbeds=() said=0
 
 make_root() {
+    root=$work/root
     mmdebstrap --quiet --variant=essential --include=systemd,systemd-sysv,adduser bookworm "$root" \
         http://deb.debian.org/debian
     ok "$(sed -n 's/^PRETTY_NAME=//p' "$root/etc/os-release"), $(du -sm "$root" | cut -f1) MB"
@@ -69,21 +70,25 @@ property() { # property NAME [UNIT]
 }
 
 mark() { # what `log` shows begins here
-    inside journalctl --sync --flush >/dev/null 2>&1 || true
-    cursor=$(inside journalctl --quiet --no-pager --lines 1 --show-cursor | sed -n 's/^-- cursor: //p')
+    said=$(journal | wc -l)
 }
 
-log() { # log [UNIT]: what the unit, and systemd about it, said since `mark`
-    inside journalctl --quiet --no-pager --output cat ${cursor:+--after-cursor "$cursor"} --unit "${1:-edge-gateway}"
+journal() { # all that the unit, and systemd about it, said since the machine started
+    inside journalctl --sync || true
+    inside journalctl --quiet --no-pager --boot --output cat --unit edge-gateway
 }
 
-logged() { # logged TEXT [UNIT]
-    log "${2:-edge-gateway}" | grep -F -- "$1" | tail -n 1 | grep .
+log() {
+    journal | tail -n "+$((said + 1))"
 }
 
-await_log() { # await_log SECONDS TEXT [UNIT]: and shows the line
-    await "$1" "the log line '$2'" logged "$2" "${3:-edge-gateway}"
-    ok "log: $(logged "$2" "${3:-edge-gateway}" | cut -c 1-170)"
+logged() { # logged TEXT
+    log | grep -F -- "$1" | tail -n 1 | grep .
+}
+
+await_log() { # await_log SECONDS TEXT: and shows the line
+    await "$1" "the log line '$2'" logged "$2"
+    ok "log: $(logged "$2" | cut -c 1-170)"
 }
 
 clean_up() {
@@ -93,10 +98,10 @@ clean_up() {
     done
     [[ -z $holder ]] || kill "$holder" 2>/dev/null || true
     wait 2>/dev/null || true
-    [[ ! -e $work/console ]] || cp "$work/console" /tmp/edge-gateway-deb.console
     rm -rf "$work"
 }
 
 tell_what_failed() {
     printf 'debian: FAILED after %s s%s\n' "$SECONDS" "${current:+ at: $current}" >&2
+    [[ -z $machine ]] || inside journalctl --quiet --no-pager --output cat --lines 15 --unit 'edge-gateway*' >&2 || true
 }
