@@ -13,8 +13,10 @@ second_gateway() {
     inside test -s /var/lib/edge-gateway-instances/second/state || fail 'the second gateway has no state of its own'
 }
 
-kept() { # what an upgrade may not touch: a digest
-    inside sh -c 'cat /etc/edge-gateway/edge-gateway.conf /etc/edge-gateway/credentials/token /var/lib/edge-gateway/state;
+# What an upgrade may not touch, as a digest. Of the state it is the enrolment: certificates are renewed at every start.
+kept() {
+    inside sh -c 'cat /etc/edge-gateway/edge-gateway.conf /etc/edge-gateway/credentials/token;
+        edge-gateway status | grep -E "^(gateway|platform|relay)";
         stat -c "%n %a %U:%G" /etc/edge-gateway/* /etc/edge-gateway/credentials/token /var/lib/edge-gateway/state' |
         sha256sum
 }
@@ -27,9 +29,11 @@ upgrade_and_back() {
     local before deb one two
     for deb in "$work/older/edge-gateway_${older}_amd64.deb" "$(package amd64)"; do
         one=$(property MainPID) two=$(property MainPID edge-gateway@second) before=$(kept)
+        mark
         install_package "$deb"
         await 30 'the gateway to be restarted' new_start_since "$one"
         await 30 'the second gateway to be restarted' eval "[[ \$(property MainPID edge-gateway@second) != $two ]]"
+        await_log 5 'certificates from the state file'
         serves one
         serves two
         [[ $(kept) == "$before" ]] || fail "settings, token or state are not what they were before $(installed)"

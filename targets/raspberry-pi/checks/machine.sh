@@ -47,7 +47,7 @@ is_up() {
 }
 
 inside() { # inside COMMAND...: in the machine
-    nsenter --target "$machine" --mount --pid --uts --ipc --cgroup -- \
+    nsenter --target "$machine" --mount --pid --uts --ipc --cgroup --net -- \
         env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
 }
 
