@@ -1,0 +1,77 @@
+# shellcheck shell=bash disable=SC2034,SC2119,SC2120,SC2154
+# What a person sees when something is wrong.
+
+stays_down() { # stays_down STATUS: it has failed with this status, and is not started again
+    await 20 'the unit to fail' unit_is failed
+    [[ $(property ExecMainStatus) == "$1" ]] || fail "it ended with $(property ExecMainStatus), not $1"
+    [[ $(property NRestarts) == 0 ]] || fail 'it was started again'
+    ok "status $1, not started again"
+}
+
+missing_token() {
+    mark
+    inside systemctl start edge-gateway 2>/dev/null || true
+    stays_down 78
+    await_log 5 'this gateway is not enrolled'
+    [[ $(property Result) == exit-code ]] || fail "not an exit of the agent: $(property Result)"
+}
+
+bad_value() {
+    local settings=$root/etc/edge-gateway/edge-gateway.conf
+    cp --preserve=all "$settings" "$work/good.conf"
+    mark
+    printf 'EDGE_GATEWAY_RELAY_PORT=port\n' >"$settings"
+    inside systemctl restart edge-gateway 2>/dev/null && fail 'it starts with a bad value'
+    stays_down 78
+    await_log 5 '/etc/edge-gateway/edge-gateway.conf:1'
+    cat "$work/good.conf" >"$settings"
+    inside systemctl restart edge-gateway
+    serves
+}
+
+bad_reload() {
+    local settings=$root/etc/edge-gateway/edge-gateway.conf before
+    before=$(property MainPID)
+    mark
+    printf 'EDGE_GATEWAY_MAX_TUNNEL=8\n' >>"$settings"
+    inside systemctl reload edge-gateway
+    await_log 10 'the settings are not changed'
+    [[ $(property MainPID) == "$before" ]] || fail 'a bad reload ended the agent'
+    cat "$work/good.conf" >"$settings"
+    inside systemctl reload edge-gateway
+    serves
+}
+
+no_credentials_folder() {
+    local said
+    mv "$root/etc/edge-gateway/credentials" "$root/etc/edge-gateway/elsewhere"
+    said=$(inside systemctl restart edge-gateway 2>&1) && fail 'it starts without the folder of credentials'
+    has 'Assertion failed' "systemctl's answer" <<<"$said"
+    ok "no credentials folder: $(head -n 1 <<<"$said")"
+    mv "$root/etc/edge-gateway/elsewhere" "$root/etc/edge-gateway/credentials"
+    # The token has done its work: the state is enough.
+    mv "$root/etc/edge-gateway/credentials/token" "$work/token"
+    inside systemctl restart edge-gateway
+    serves
+    ok 'an empty folder of credentials: served from the state'
+    install -m 0600 "$work/token" "$root/etc/edge-gateway/credentials/token"
+}
+
+# A gateway of its own on a full disk: it says so and serves from memory.
+full_state() {
+    start_testbed full
+    inside systemctl stop edge-gateway
+    inside mount -t tmpfs -o size=64k tmpfs /var/lib/edge-gateway
+    inside chown edge-gateway: /var/lib/edge-gateway
+    inside sh -c 'cat /dev/zero >/var/lib/edge-gateway/filler 2>/dev/null || true'
+    configure full
+    mark
+    inside systemctl start edge-gateway
+    await_log 20 'the state cannot be saved in /var/lib/edge-gateway'
+    serves full
+    inside systemctl stop edge-gateway
+    inside umount /var/lib/edge-gateway
+    configure one
+    inside systemctl start edge-gateway
+    serves
+}
