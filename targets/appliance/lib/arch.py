@@ -14,14 +14,14 @@ class Arch:
 
     name: str
     triple: str  # of the agent, as `cross/build` has it
+    elf: int  # e_machine of its programs
     debian: str  # Debian's name of the architecture
     kernel: str  # Debian's package that depends on the newest kernel of this kind
     modules: tuple[str, ...]
     qemu: tuple[str, ...]  # program and machine
     bus: str  # ending of the names of virtio devices
     console: str
-    memory: int  # MiB that it is shown with
-    least: int  # MiB with which it still serves a tunnel (measured: docs/appliance.md)
+    memory: int  # MiB that it is shown with (measured: docs/appliance.md)
 
 
 ARCHES = {
@@ -30,6 +30,7 @@ ARCHES = {
         Arch(
             name="aarch64",
             triple="aarch64-unknown-linux-musl",
+            elf=183,
             debian="arm64",
             kernel="linux-image-cloud-arm64",
             modules=MODULES_MMIO,
@@ -37,11 +38,11 @@ ARCHES = {
             bus="device",
             console="ttyAMA0",
             memory=64,
-            least=64,
         ),
         Arch(
             name="armv7",
             triple="armv7-unknown-linux-musleabihf",
+            elf=40,
             debian="armhf",
             kernel="linux-image-armmp",
             modules=MODULES_MMIO,
@@ -49,19 +50,18 @@ ARCHES = {
             bus="device",
             console="ttyAMA0",
             memory=64,
-            least=64,
         ),
         Arch(
             name="x86_64",
             triple="x86_64-unknown-linux-musl",
+            elf=62,
             debian="amd64",
             kernel="linux-image-cloud-amd64",
             modules=MODULES_PCI,
             qemu=("qemu-system-x86_64", "-M", "pc"),
             bus="pci",
             console="ttyS0",
-            memory=64,
-            least=64,
+            memory=80,
         ),
     )
 }

@@ -1,6 +1,7 @@
 """Makes the kernel and the initramfs."""
 
 import lzma
+import os
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,8 @@ from .arch import Arch
 from .debian import Error, Packages
 
 ROOTFS = Path(__file__).parent.parent / "rootfs"
+REPO = Path(__file__).parents[3]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
 FOLDERS = ("bin", "data", "dev", "etc", "lib", "lib/modules", "proc", "run", "sys", "usr", "usr/bin", "var", "var/lib")
 LINKS = {
     "init": "bin/busybox",
@@ -61,7 +64,7 @@ def modules(tree: Path, wanted: tuple[str, ...]) -> list[Path]:
     return order
 
 
-def initramfs(arch: Arch, busybox: Path, tree: Path, agent: Path) -> bytes:
+def initramfs(arch: Arch, busybox: Path, tree: Path, agent: bytes) -> bytes:
     """The root file system, compressed."""
     archive = Cpio()
     for folder in FOLDERS:
@@ -77,14 +80,30 @@ def initramfs(arch: Arch, busybox: Path, tree: Path, agent: Path) -> bytes:
             executable = path.stat().st_mode & 0o100
             archive.add(str(path.relative_to(ROOTFS)), 0o100755 if executable else 0o100644, path.read_bytes())
     archive.add("bin/busybox", 0o100755, busybox.read_bytes())
-    archive.add("usr/bin/edge-gateway", 0o100755, agent.read_bytes())
+    archive.add("usr/bin/edge-gateway", 0o100755, agent)
     # The kernel's decoder knows CRC-32 only, and takes memory for the whole dictionary.
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 20}]
     return lzma.compress(archive.bytes(), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=filters)
 
 
-def build(arch: Arch, agent: Path, out: Path) -> tuple[Path, Path]:
-    """Makes `kernel` and `initramfs` in a folder, and returns their paths."""
+def program(arch: Arch, named: Path | None) -> bytes:
+    """The agent: a static binary of this architecture."""
+    path = named or TARGET / "cross" / arch.triple / "full/edge-gateway"
+    if not path.is_file():
+        raise Error(f"{path}: no agent there: run cross/build {arch.triple}, or name one with --agent")
+    data = path.read_bytes()
+    machine = int.from_bytes(data[18:20], "little") if data[:4] == b"\x7fELF" else None
+    if machine != arch.elf:
+        raise Error(f"{path}: not a program for {arch.name} (ELF machine {machine}, not {arch.elf})")
+    if b"/ld-linux" in data or b"/ld-musl" in data:
+        raise Error(f"{path}: needs shared libraries, and the image has none: use what cross/build makes")
+    return data
+
+
+def make(arch: Arch, agent: Path | None = None) -> Path:
+    """Makes `kernel` and `initramfs`, and returns their folder."""
+    binary = program(arch, agent)
+    out = TARGET / "appliance" / arch.name
     out.mkdir(parents=True, exist_ok=True)
     packages = Packages(arch.debian, out / "apt")
     packages.update()
@@ -92,7 +111,6 @@ def build(arch: Arch, agent: Path, out: Path) -> tuple[Path, Path]:
     release = name.removeprefix("linux-image-")
     linux = packages.unpacked(name)
     busybox = packages.unpacked("busybox-static") / "bin/busybox"
-    kernel, root = out / "kernel", out / "initramfs"
-    shutil.copyfile(linux / "boot" / f"vmlinuz-{release}", kernel)
-    root.write_bytes(initramfs(arch, busybox, linux / "lib/modules" / release, agent))
-    return kernel, root
+    shutil.copyfile(linux / "boot" / f"vmlinuz-{release}", out / "kernel")
+    (out / "initramfs").write_bytes(initramfs(arch, busybox, linux / "lib/modules" / release, binary))
+    return out

@@ -140,6 +140,24 @@ async fn another_relay_has_the_same_port_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_guest_reaches_the_bed_at_the_address_of_its_host() {
+    // Loopback too, so that what a guest's network does is not needed here.
+    let guest_view = Ipv4Addr::new(127, 0, 0, 3);
+    let bed = Bed::builder().host(guest_view.into()).start().await.unwrap();
+    let agent = bed.agent("/nowhere").unwrap();
+    assert_eq!(agent.env["INFISICAL_DOMAIN"], format!("https://{guest_view}:{}", bed.api.addr().port()));
+    let mut connection = Connection::tls(bed.api.addr(), &bed.web.pem()).await.unwrap();
+    let token = json!({ "token": bed.api.enrollment_token(GATEWAY_NAME) }).to_string();
+    let enrolled = connection.request("POST", Endpoint::Enroll.path(), &[], &token).await.unwrap();
+    let enrolled: serde_json::Value = serde_json::from_slice(&enrolled.body).unwrap();
+    let bearer = format!("Bearer {}", enrolled["accessToken"].as_str().unwrap());
+    let headers = [("Authorization", bearer.as_str())];
+    let bundle = connection.request("POST", Endpoint::Connect.path(), &headers, "{}").await.unwrap();
+    let bundle: serde_json::Value = serde_json::from_slice(&bundle.body).unwrap();
+    assert_eq!(bundle["relayHost"], guest_view.to_string());
+}
+
+#[tokio::test]
 async fn an_agent_gets_its_settings_and_a_folder_that_goes_away() {
     let bed = Bed::start().await.unwrap();
     let agent = bed.new_agent("/nowhere").unwrap();

@@ -7,7 +7,8 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 hostname edge-gateway
-syslogd -S -O /dev/console
+# Without the notes of init about each start (-l 6).
+syslogd -S -l 6 -O /dev/console
 
 while read -r module; do
     insmod "/lib/modules/$module" || echo "boot: the module $module does not load"
