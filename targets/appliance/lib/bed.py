@@ -16,6 +16,7 @@ from .machine import Failure
 REPO = Path(__file__).parents[3]
 GUEST_VIEW = "10.0.2.2"  # this machine's loopback, from inside QEMU's user network
 CLIENT = 20  # seconds that a client may take
+TAIL = 20
 
 
 def program() -> Path:
@@ -76,7 +77,9 @@ class Bed:
         self.changed = threading.Condition()
         self.process = subprocess.Popen([binary, "serve", "--host", GUEST_VIEW], stdout=subprocess.PIPE, text=True)
         threading.Thread(target=self.collect, daemon=True).start()
-        self.wait(r"^# What happens", 60)
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.count("^# What happens"), 60):
+                raise Failure(f"the test bed is not there after 60 s; what it printed:\n{self.tail()}")
         head = "\n".join(self.lines)
         self.settings = dict(re.findall(r"^export (\w+)='(.*)'$", head, re.MULTILINE))
         self.client = shlex.split(re.search(r"^openssl s_client(?:.*\\\n)*.*$", head, re.MULTILINE)[0].replace("\\\n", " "))
@@ -100,12 +103,9 @@ class Bed:
         """How many lines it has printed that show this."""
         return sum(1 for line in self.lines if re.search(pattern, line))
 
-    def wait(self, pattern: str, limit: float, seen: int = 0) -> None:
-        """Waits until it has printed more such lines than had been seen."""
-        with self.changed:
-            if not self.changed.wait_for(lambda: self.count(pattern) > seen, limit):
-                tail = "\n".join(f"    {line}" for line in self.lines[-20:])
-                raise Failure(f"the test bed did not show {pattern!r} within {limit:.0f} s; its end:\n{tail}")
+    def tail(self) -> str:
+        """Its last lines."""
+        return "\n".join(f"    {line}" for line in self.lines[-TAIL:])
 
     def files(self, **changes: str | None) -> dict[str, str]:
         """The files of a state disk for this bed, with these settings changed or (None) left out."""

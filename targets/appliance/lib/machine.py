@@ -7,6 +7,7 @@ import select
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .arch import Arch
@@ -115,16 +116,26 @@ class Machine:
         return True
 
     def expect(self, pattern: str, limit: float) -> re.Match[str]:
-        """Waits until the console shows this, after what was found last."""
-        end = time.monotonic() + limit
-        alive = True
-        while not (found := re.compile(pattern, re.MULTILINE).search(self.text, self.mark)):
-            if not alive or time.monotonic() > end:
-                what = f"not within {limit:.0f} s" if alive else "before the machine ended"
-                raise Failure(f"the console did not show {pattern!r} {what}; its end:\n{self.tail()}")
-            alive = self.read(end - time.monotonic())
+        """Waits until the console shows this in whole lines, after what was found last."""
+        wanted = re.compile(pattern, re.MULTILINE)
+
+        def search() -> re.Match[str] | None:
+            return wanted.search(self.text, self.mark, self.text.rfind("\n") + 1)
+
+        self.wait(lambda: search() is not None, f"the console did not show {pattern!r}", limit)
+        found = search()
         self.mark = found.end()
         return found
+
+    def wait(self, ready: Callable[[], bool], otherwise: str, limit: float) -> None:
+        """Waits until something has happened, here or elsewhere, while the machine runs."""
+        end = time.monotonic() + limit
+        alive = True
+        while not ready():
+            if not alive or time.monotonic() > end:
+                when = f"within {limit:.0f} s" if alive else "before the machine ended"
+                raise Failure(f"{otherwise} {when}; the end of the console:\n{self.tail()}")
+            alive = self.read(0.1)
 
     def type(self, line: str) -> None:
         """Types a line on the console."""
