@@ -4,8 +4,8 @@
 //! built, and the last time that the platform told over verified TLS. A clock that runs ahead is believed: nothing here
 //! could tell.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The day of the source's last commit, or `SOURCE_DATE_EPOCH`, in seconds since 1970; set by `build.rs`.
 pub const BUILD_TIME: u64 = decimal(env!("EDGE_GATEWAY_BUILD_TIME"));
@@ -48,18 +48,37 @@ pub fn read(system: u64, build: u64, last_good: u64) -> Reading {
 #[derive(Debug)]
 pub struct Clock {
     /// A mutex because 32-bit MIPS and ARMv5 have no 64-bit atomics.
-    last_good: Mutex<u64>,
+    floor: Mutex<Floor>,
+}
+
+/// A time that was told, and when that was by a clock that only goes forward. Between two answers of the platform lie minutes,
+/// and a client's certificate that is made in them must not be from the future.
+#[derive(Clone, Copy, Debug)]
+struct Floor {
+    told: u64,
+    at: Instant,
+}
+
+impl Floor {
+    /// The told time and what has passed since.
+    fn unix(self, now: Instant) -> u64 {
+        match self.told {
+            0 => 0,
+            told => told.saturating_add(now.saturating_duration_since(self.at).as_secs()),
+        }
+    }
 }
 
 impl Clock {
     /// A clock whose floor is the last known good time of the state file (0: none).
     pub fn new(last_good: u64) -> Self {
-        Self { last_good: Mutex::new(if is_plausible(last_good) { last_good } else { 0 }) }
+        let told = if is_plausible(last_good) { last_good } else { 0 };
+        Self { floor: Mutex::new(Floor { told, at: Instant::now() }) }
     }
 
     /// The time now.
     pub fn now(&self) -> Reading {
-        read(system(), BUILD_TIME, self.last_good())
+        read(system(), BUILD_TIME, self.lock().unix(Instant::now()))
     }
 
     /// Seconds since 1970, now.
@@ -70,14 +89,20 @@ impl Clock {
     /// Raises the floor to a time that the platform told over verified TLS. Times that are older, or absurd, are ignored.
     pub fn learn(&self, unix: u64) {
         if is_plausible(unix) {
-            let mut last_good = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
-            *last_good = unix.max(*last_good);
+            let (mut floor, now) = (self.lock(), Instant::now());
+            if unix >= floor.unix(now) {
+                *floor = Floor { told: unix, at: now };
+            }
         }
     }
 
-    /// The floor, for the state file.
+    /// The last time that was told, for the state file.
     pub fn last_good(&self) -> u64 {
-        *self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().told
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Floor> {
+        self.floor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,6 +130,7 @@ const fn decimal(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_latest_clock_wins() {
@@ -123,6 +149,14 @@ mod tests {
         clock.learn(later + 500);
         assert_eq!(clock.last_good(), later + 500);
         assert!(clock.unix() >= later + 500);
+    }
+
+    #[test]
+    fn the_floor_goes_on_with_time() {
+        let at = Instant::now();
+        let after = |told: u64| Floor { told, at }.unix(at + Duration::from_secs(100));
+        assert_eq!(after(BUILD_TIME), BUILD_TIME + 100);
+        assert_eq!(after(0), 0, "nothing was told");
     }
 
     #[test]

@@ -18,6 +18,7 @@ const MAY_NOT_USE: &[(&str, &[&[&str]])] = &[
     ("bundle", &[LAYERS, SUPERVISOR]),
     ("calendar", &[LAYERS, SUPERVISOR]),
     ("clock", &[LAYERS, SUPERVISOR]),
+    ("der", &[LAYERS, SUPERVISOR]),
     ("domain", &[LAYERS, SUPERVISOR]),
     ("escape", &[LAYERS, SUPERVISOR]),
     ("exit", &[LAYERS, SUPERVISOR]),
@@ -27,6 +28,7 @@ const MAY_NOT_USE: &[(&str, &[&[&str]])] = &[
     ("sdnotify", &[LAYERS, SUPERVISOR]),
     ("secret", &[LAYERS, SUPERVISOR]),
     ("syntax", &[LAYERS, SUPERVISOR]),
+    ("trust", &[LAYERS, SUPERVISOR]),
     // What puts the layers together.
     ("supervisor", &[]),
     ("doctor", &[SUPERVISOR]),

@@ -79,6 +79,8 @@ pub enum NextStep {
     NotFound,
     /// Wrong domain, or a platform without this call.
     WrongDomain,
+    /// An answer that makes no sense: as before, but it may come from something that passes, an update of the platform for one.
+    Unusable,
     /// The name is taken.
     Conflict,
     /// The platform finds the request wrong.
@@ -126,7 +128,9 @@ impl fmt::Display for NextStep {
             NextStep::FixCredentials => "check the machine identity's id and secret or token",
             NextStep::CheckPermission => "grant the identity the permission for gateways, or allow this box's address",
             NextStep::NotFound => "check the names of gateway and relay, and that they were not deleted",
-            NextStep::WrongDomain => "check INFISICAL_DOMAIN, and that the platform is new enough for gateways",
+            NextStep::WrongDomain | NextStep::Unusable => {
+                "check INFISICAL_DOMAIN, and that the platform is new enough for gateways"
+            }
             NextStep::Conflict => "choose another INFISICAL_GATEWAY_NAME or delete the old gateway on the platform",
             NextStep::FixConfig => "correct the setting that the message names",
             NextStep::RetryAfter(time) => return write!(f, "trying again in {} s", time.as_secs()),
@@ -159,7 +163,7 @@ impl Error {
                 _ => NextStep::FixConfig,
             },
             Fault::NotTheApi(_) => NextStep::CaptivePortal,
-            Fault::BadAnswer(_) => NextStep::WrongDomain,
+            Fault::BadAnswer(_) => NextStep::Unusable,
             Fault::TooLarge => NextStep::CaptivePortal,
             Fault::Dns(_) => NextStep::Dns,
             Fault::Refused => NextStep::Refused,
@@ -187,7 +191,11 @@ impl Error {
                 Exit::NoPermission
             }
             NextStep::NotFound | NextStep::Conflict | NextStep::FixConfig => Exit::Config,
-            NextStep::WrongDomain | NextStep::CaptivePortal | NextStep::TlsTrust | NextStep::Clock => Exit::Protocol,
+            NextStep::WrongDomain
+            | NextStep::Unusable
+            | NextStep::CaptivePortal
+            | NextStep::TlsTrust
+            | NextStep::Clock => Exit::Protocol,
             NextStep::Dns => Exit::NoHost,
             NextStep::RetryAfter(_) | NextStep::RetryLater | NextStep::Refused | NextStep::Proxy => match self.fault {
                 Fault::Thread(_) => Exit::Os,

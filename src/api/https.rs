@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
@@ -16,6 +16,7 @@ use ureq::unversioned::transport::{
 
 use crate::clock::Clock;
 use crate::limits::API_TLS_SESSIONS;
+use crate::trust::GivenVerifier;
 
 /// Certificates are valid by the agent's clock: a router's own may stand in 1970.
 struct OurTime(Arc<Clock>);
@@ -32,27 +33,29 @@ impl TimeProvider for OurTime {
     }
 }
 
-/// A TLS client configuration that trusts the public roots and those in `extra_pem`.
+/// A TLS client configuration that trusts the public roots, and the CAs and servers in `extra_pem`.
 ///
 /// # Errors
 /// What is wrong with `extra_pem`, or with the TLS library's setup.
 pub(super) fn client_config(extra_pem: Option<&[u8]>, clock: Arc<Clock>) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut given = Vec::new();
     if let Some(pem) = extra_pem {
-        let mut count = 0;
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            count += 1;
+        for (count, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
             let certificate = certificate.map_err(|error| format!("block {count} is damaged: {error}"))?;
+            given.push(certificate.clone());
             roots.add(certificate).map_err(|error| format!("certificate {count} is no root certificate: {error}"))?;
         }
-        if count == 0 {
+        if given.is_empty() {
             return Err("holds no PEM certificate (-----BEGIN CERTIFICATE-----)".to_owned());
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone()).build();
+    let verifier = GivenVerifier::new(chain.map_err(|error| error.to_string())?, given);
     let builder = ClientConfig::builder_with_details(provider, Arc::new(OurTime(clock)));
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
     // A resumed session spares a small CPU the certificate chain's signatures at each heartbeat.
     config.resumption = Resumption::in_memory_sessions(API_TLS_SESSIONS);
     Ok(Arc::new(config))

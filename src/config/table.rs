@@ -272,7 +272,7 @@ pub static TABLE: [Setting; 23] = [
         kind: Kind::Path,
         default: "",
         example: "/etc/ssl/company-ca.pem",
-        help: "more root certificates (PEM) for a self-hosted platform",
+        help: "more root certificates (PEM) for a self-hosted platform, or its own one",
     },
     Setting {
         id: Id::RelayPort,

@@ -104,6 +104,8 @@ pub(super) struct Brain {
     api: Api,
     /// Not before this time.
     fetch_at: Duration,
+    /// Nothing but a person brings [`Brain::fetch_at`] forward of this time.
+    fetch_floor: Duration,
     heartbeat_at: Duration,
     heartbeat_done: bool,
     /// When the relay began not to answer.
@@ -125,6 +127,7 @@ impl Brain {
             link: Link::Down(Duration::ZERO),
             api: Api::Idle,
             fetch_at: Duration::ZERO,
+            fetch_floor: Duration::ZERO,
             heartbeat_at: Duration::ZERO,
             heartbeat_done: false,
             unreachable_since: None,
@@ -175,6 +178,7 @@ impl Brain {
                 let valid = self.certificates.is_some_and(|until| now.unix < until);
                 self.hopeless = remedy == Remedy::Person && !valid && !matches!(self.link, Link::Up(_));
                 self.fetch_at = now.up + self.pause_after(remedy);
+                self.fetch_floor = self.fetch_at;
             }
             Event::HeartbeatDone => {
                 self.api = Api::Idle;
@@ -224,6 +228,9 @@ impl Brain {
         self.api = Api::Idle;
         self.api_pause.reset();
         self.fetch_at = now.up + renewal_in(until, now.unix);
+        // The platform knows no better relay than the one that does not answer: it need not be asked as often as the relay.
+        let pause = if self.elsewhere && !moved { limits::PAUSE_GREATEST } else { Duration::ZERO };
+        self.fetch_floor = now.up + pause;
         if moved {
             self.unreachable_since = None;
             self.link_pause.reset();
@@ -260,18 +267,22 @@ impl Brain {
             LinkEnd::Refused | LinkEnd::NotTrusted => {
                 // Only the platform can say what has changed. Its answer comes first, the pause bounds how often it is asked.
                 let pause = self.link_pause.next().max(limits::PAUSE_LEAST);
-                self.fetch_at = self.fetch_at.min(now.up + pause / 2);
+                self.bring_fetch_forward(now.up + pause / 2);
                 pause
             }
         };
         self.link = Link::Down(now.up + pause);
         let gone_for = self.unreachable_since.map_or(Duration::ZERO, |since| now.up.saturating_sub(since));
-        if !self.relay_fixed
-            && (gone_for >= limits::FAILOVER_AFTER || self.link_pause.failures() >= limits::FAILOVER_FAILURES)
-        {
+        // One that does not answer has its time; one that answers and does not serve has its number of chances.
+        let failed = end != LinkEnd::Unreachable && self.link_pause.failures() >= limits::FAILOVER_FAILURES;
+        if !self.relay_fixed && (failed || gone_for >= limits::FAILOVER_AFTER) {
             self.elsewhere = true;
-            self.fetch_at = self.fetch_at.min(now.up);
+            self.bring_fetch_forward(now.up);
         }
+    }
+
+    fn bring_fetch_forward(&mut self, to: Duration) {
+        self.fetch_at = self.fetch_at.min(to.max(self.fetch_floor));
     }
 
     fn pause_after(&mut self, remedy: Remedy) -> Duration {
@@ -462,7 +473,7 @@ mod tests {
                 match brain.decide(at(second)) {
                     Action::Dial => brain.handle(Event::LinkDown(LinkEnd::Unreachable), at(second)),
                     Action::Fetch { elsewhere } => {
-                        assert!(elsewhere);
+                        assert!(elsewhere && at(second).up >= limits::FAILOVER_AFTER);
                         fetched = true;
                         break;
                     }
@@ -476,6 +487,32 @@ mod tests {
                 assert_eq!(brain.decide(at(60)), Action::Dial, "the new relay is tried at once");
             }
         }
+    }
+
+    /// A relay without a name that is the only one, and stays away: how often the platform is asked for another in five minutes.
+    fn fetches_elsewhere(mut answer: impl FnMut() -> Event) -> usize {
+        let mut brain = served(false);
+        brain.handle(Event::LinkDown(LinkEnd::Lost), at(0));
+        let mut fetches = 0;
+        for second in 1..300 {
+            match brain.decide(at(second)) {
+                Action::Dial => brain.handle(Event::LinkDown(LinkEnd::Unreachable), at(second)),
+                Action::Fetch { elsewhere } => {
+                    assert!(elsewhere);
+                    fetches += 1;
+                    brain.handle(answer(), at(second));
+                }
+                _ => {}
+            }
+        }
+        fetches
+    }
+
+    #[test]
+    fn a_platform_that_has_no_other_relay_is_not_asked_at_every_attempt() {
+        assert!((4..=6).contains(&fetches_elsewhere(|| fresh(1_000_000 + DAY))));
+        let busy = || Event::FetchFailed(Remedy::After(Duration::from_secs(120)));
+        assert!((2..=3).contains(&fetches_elsewhere(busy)), "Retry-After counts, whatever the relay does");
     }
 
     #[test]

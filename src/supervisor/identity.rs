@@ -45,6 +45,10 @@ impl Identity {
         let certificate = UserCertificate::from_line(&bundle.ssh.client_certificate)
             .map_err(|error| named("clientCertificate")(&error))?;
         let ssh_until = certificate.certificate().map_err(|error| named("clientCertificate")(&error))?.valid_before;
+        let now = clock.unix();
+        if now >= ssh_until {
+            return Err(format!("clientCertificate: expired {} s ago (the clock says {now})", now - ssh_until));
+        }
         let credentials = Credentials::new(bundle.gateway_id.clone(), key, certificate)
             .map_err(|error| named("clientCertificate")(&error))?;
         let authority = Authority::from_line(&bundle.ssh.server_ca_public_key)

@@ -170,6 +170,12 @@ struct Supervisor<'a> {
     serving: Option<Arc<Serving>>,
     current: Option<Current>,
     dialling: bool,
+    /// An API call is out. It holds the platform, and with it the state folder.
+    calling: bool,
+    /// A one-time token has yet to be exchanged.
+    enrolling: bool,
+    /// Other settings, which wait for the call that is out.
+    changed: Option<Box<Config>>,
     links: u32,
     /// The last refusal of the platform: the code to end with when nothing else helps.
     refusal: Exit,
@@ -188,6 +194,7 @@ impl<'a> Supervisor<'a> {
         }
         let (reporter, reports) = mpsc::channel(limits::REPORTS);
         let mut supervisor = Supervisor {
+            enrolling: platform.is_to_enroll(),
             brain: Brain::new(config.relay_name.is_some(), u32::from_be_bytes(seed)),
             config,
             notifier,
@@ -199,6 +206,8 @@ impl<'a> Supervisor<'a> {
             serving: None,
             current: None,
             dialling: false,
+            calling: false,
+            changed: None,
             links: 0,
             refusal: Exit::Config,
             announced: false,
@@ -279,6 +288,11 @@ impl<'a> Supervisor<'a> {
         let watchdog = self.notifier.watchdog_interval();
         loop {
             self.notifier.watchdog();
+            if !self.calling
+                && let Some(changed) = self.changed.take()
+            {
+                return Ending::Restart(changed);
+            }
             let until = match self.brain.decide(self.now()) {
                 Action::Fetch { elsewhere } => {
                     self.fetch(elsewhere);
@@ -308,11 +322,7 @@ impl<'a> Supervisor<'a> {
                 () = sleep_until(wake.into()) => {}
                 signal = signals.next() => match signal {
                     Asked::Stop => return Ending::Exit(Exit::Ok),
-                    Asked::Reload => {
-                        if let Some(changed) = self.reload() {
-                            return Ending::Restart(changed);
-                        }
-                    }
+                    Asked::Reload => self.changed = self.reload(),
                     Asked::Nudge => self.nudge(),
                 },
             }
@@ -334,7 +344,8 @@ impl<'a> Supervisor<'a> {
         if let Err(error) = &spawned {
             log::error!("the system refuses a thread: {error}");
         }
-        spawned.is_ok()
+        self.calling = spawned.is_ok();
+        self.calling
     }
 
     fn fetch(&mut self, elsewhere: bool) {
@@ -367,8 +378,14 @@ impl<'a> Supervisor<'a> {
     }
 
     fn take(&mut self, report: Report) {
-        if matches!(report, Report::Dialled(_)) {
-            self.dialling = false;
+        match report {
+            Report::Dialled(_) => self.dialling = false,
+            Report::Fetched(_) | Report::Beaten(_) => {
+                self.calling = false;
+                let enrolling = self.enrolling && self.lock_platform().is_to_enroll();
+                self.enrolling = enrolling;
+            }
+            Report::Ended { .. } => {}
         }
         match report {
             Report::Fetched(Ok(bundle)) => match Identity::new(&bundle, &self.config, &self.clock) {
@@ -548,7 +565,12 @@ impl<'a> Supervisor<'a> {
             }
             current.link.disconnect().await;
         }
-        // A call that is still out holds the platform; what it brings is saved by itself.
+        if self.enrolling && self.calling {
+            // The answer is the only copy of the lasting token, and the call saves it before it reports.
+            log::info!("stopping: waiting up to {} s for the answer to the enrolment", limits::DRAIN.as_secs());
+            let _answer = timeout(limits::DRAIN, self.reports.recv()).await;
+        }
+        // A call that is still out holds the platform.
         if let Ok(mut platform) = self.platform.try_lock() {
             platform.save_all();
         }

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::{Auth, Config, ConfigError, Identity, OsFiles, SecretSource};
 use crate::exit::Exit;
 use crate::secret::Secret;
-use crate::state::{Access, Fingerprint, Record, Relay, Store, TokenKind};
+use crate::state::{Access, Fingerprint, Record, Relay, SaveError, Store, TokenKind};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ pub(super) enum PlatformError {
     NoCredentials,
     /// The certificates are for another gateway than `INFISICAL_GATEWAY_ID`; holds theirs.
     OtherGateway(String),
+    /// What a one-time token buys could not be kept.
+    NowhereToKeep(SaveError),
 }
 
 impl PlatformError {
@@ -42,6 +44,7 @@ impl PlatformError {
             PlatformError::Api(error) => error.exit(),
             PlatformError::Config(error) => error.exit(),
             PlatformError::NoCredentials | PlatformError::OtherGateway(_) => Exit::Config,
+            PlatformError::NowhereToKeep(_) => Exit::Io,
         }
     }
 }
@@ -60,6 +63,7 @@ impl fmt::Display for PlatformError {
                     "the platform's certificates are for gateway {id}, not for INFISICAL_GATEWAY_ID; correct it or remove it"
                 )
             }
+            PlatformError::NowhereToKeep(error) => write!(f, "the one-time token is not spent: {error}"),
         }
     }
 }
@@ -95,6 +99,8 @@ pub(super) struct Platform {
     relay_port: u16,
     clock: Arc<Clock>,
     store: Store,
+    /// The medium has taken a record since the start.
+    writable: bool,
     record: Record,
     login: Option<Login>,
 }
@@ -118,6 +124,7 @@ impl Platform {
             relay_port: config.relay_port,
             clock,
             store,
+            writable: false,
             record,
             login: None,
         }
@@ -143,11 +150,21 @@ impl Platform {
         self.record.enrolled_with == Some(Fingerprint::of(token)) && self.record.access.is_some()
     }
 
+    /// Whether a one-time token has yet to be exchanged.
+    pub(super) fn is_to_enroll(&self) -> bool {
+        matches!(&self.auth, Auth::Enroll(token) if !self.is_enrolled_with(token))
+    }
+
     /// Gets the lasting token for the one-time token, unless that is done already. Whether anything was done.
     pub(super) fn enroll(&mut self, client: &Client) -> Result<bool, PlatformError> {
         let Auth::Enroll(token) = &self.auth else { return Ok(false) };
         if self.is_enrolled_with(token) {
             return Ok(false);
+        }
+        // A medium that takes nothing is found out while the token is still good: once, and not at every attempt.
+        if !self.writable {
+            self.store.save_all(&self.record).map_err(PlatformError::NowhereToKeep)?;
+            self.writable = true;
         }
         let enrolment = client.enroll(token)?;
         log::info!("enrolled at {} as gateway {}", self.domain, enrolment.gateway_id);

@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier, verify_server_name};
+use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::clock::Clock;
-use super::der::Certificate;
 use super::error::HandshakeError;
 use super::handshake::Handshake;
 use super::host::Host;
 use super::stream::TlsStream;
 use super::{identity, pem, provider};
+use crate::trust::GivenVerifier;
 
 /// Whose certificates a target may have.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +48,7 @@ impl Connector {
             Trust::Given(pem) => {
                 let known = pem::certificates(pem)?;
                 let chain = chain_verifier(identity::anchors(pem)?, &provider)?;
-                Arc::new(GivenVerifier { chain, known })
+                Arc::new(GivenVerifier::new(chain, known))
             }
             Trust::Anyone => Arc::new(NoVerifier(provider.clone())),
         };
@@ -94,61 +93,6 @@ fn chain_verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Resul
     WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone())
         .build()
         .map_err(|error| error.to_string())
-}
-
-/// CAs given for one target. People also give the server's own self-signed certificate, which no
-/// chain leads to; it is accepted for what it is, with its name and its time checked.
-#[derive(Debug)]
-struct GivenVerifier {
-    chain: Arc<WebPkiServerVerifier>,
-    known: Vec<CertificateDer<'static>>,
-}
-
-impl ServerCertVerifier for GivenVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if !self.known.contains(end_entity) {
-            return self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now);
-        }
-        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-        let validity =
-            Certificate::parse(end_entity).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        if now.as_secs() < validity.not_before {
-            return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
-        }
-        if now.as_secs() > validity.not_after {
-            return Err(Error::InvalidCertificate(CertificateError::Expired));
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
-    }
 }
 
 /// `verify=false`: any certificate will do, though the server must hold its key.

@@ -4,10 +4,11 @@
 //! the handshake has verified it. A missing or malformed one is no error until a handler asks for it.
 
 use core::fmt;
-use serde::Deserialize;
+use serde::de::{Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use super::der::{Certificate, Malformed};
 use super::host::Target;
+use crate::der::{Certificate, Malformed};
 use crate::limits::FACT_BYTES;
 
 /// An extension of the platform: its name for people, and its OID as text and as DER contents.
@@ -144,7 +145,29 @@ pub struct PamSession {
 #[serde(rename_all = "camelCase")]
 struct Routing {
     target_host: String,
+    #[serde(deserialize_with = "port")]
     target_port: u16,
+}
+
+/// A port as a number, or as the digits of one.
+fn port<'a, D: Deserializer<'a>>(deserializer: D) -> Result<u16, D::Error> {
+    struct Port;
+    impl Visitor<'_> for Port {
+        type Value = u16;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a port")
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<u16, E> {
+            u16::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<u16, E> {
+            text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+    deserializer.deserialize_any(Port)
 }
 
 fn fact<T: for<'a> Deserialize<'a>>(
@@ -194,6 +217,12 @@ mod tests {
     }
 
     #[test]
+    fn a_port_may_be_written_as_text() {
+        let facts = facts(&[(1, r#"{"targetHost":"db.lan","targetPort":"5432"}"#)]);
+        assert_eq!(facts.target().expect("routing").to_string(), "db.lan:5432");
+    }
+
+    #[test]
     fn a_missing_extension_is_named() {
         let facts = facts(&[]);
         assert_eq!(
@@ -211,7 +240,11 @@ mod tests {
             (r#"{"targetHost":"a b","targetPort":1}"#, "not a host name"),
             (r#"{"targetHost":"","targetPort":1}"#, "not a host name"),
             (r#"{"targetHost":"a","targetPort":0}"#, "port 0"),
-            (r#"{"targetHost":"a","targetPort":65536}"#, "u16"),
+            (r#"{"targetHost":"a","targetPort":65536}"#, "a port"),
+            (r#"{"targetHost":"a","targetPort":"65536"}"#, "a port"),
+            (r#"{"targetHost":"a","targetPort":"0"}"#, "port 0"),
+            (r#"{"targetHost":"a","targetPort":null}"#, "a port"),
+            (r#"{"targetHost":"a"}"#, "targetPort"),
             (&long, "over 4096 bytes"),
         ] {
             let error = facts(&[(1, value)]).target().expect_err(value).to_string();

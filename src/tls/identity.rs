@@ -10,8 +10,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{Error, RootCertStore, ServerConfig};
 
 use super::clock::Clock;
-use super::der::Certificate;
 use super::{pem, provider};
+use crate::der::Certificate;
 
 /// The `pki` part of the platform's certificate bundle.
 #[derive(Clone, Copy)]

@@ -9,7 +9,7 @@
 //! | `handshake` | drives rustls over a byte stream, takes the secrets over |
 //! | `record` | seals and opens one record in place |
 //! | `receiver`, `sender`, `session`, `stream` | the established connection |
-//! | `der`, `facts`, `host` | what the platform wrote into a client's certificate |
+//! | `facts`, `host` | what the platform wrote into a client's certificate |
 //!
 //! # Why a record layer of our own
 //!
@@ -31,7 +31,6 @@
 mod acceptor;
 mod client;
 mod clock;
-mod der;
 mod error;
 mod facts;
 mod handshake;

@@ -138,7 +138,7 @@ impl GoRelay {
 ///
 /// # Panics
 /// If it does not compile.
-fn program() -> Option<&'static Path> {
+pub(crate) fn program() -> Option<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     if !tools::installed(&["go", "ssh-keygen"]) {
         return None;

@@ -13,10 +13,14 @@ const KEY: &[u8] = include_bytes!("../../../tests/vectors/https/leaf.key");
 
 /// Serves `answer` to every connection over TLS.
 fn serve_tls(answer: Vec<u8>) -> Server {
+    serve_tls_as(LEAF, KEY, answer)
+}
+
+fn serve_tls_as(chain: &[u8], key: &[u8], answer: Vec<u8>) -> Server {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let chain = CertificateDer::pem_slice_iter(LEAF).collect::<Result<_, _>>().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(chain, PrivateKeyDer::from_pem_slice(KEY).unwrap());
+    let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(chain, PrivateKeyDer::from_pem_slice(key).unwrap());
     let config = Arc::new(config.unwrap());
     let (sender, requests) = mpsc::channel();
     listen(requests, move |socket| {
@@ -69,6 +73,28 @@ fn an_unknown_root() {
 fn a_certificate_for_another_name() {
     let error = fails("localhost", Some(CA), 0);
     assert!(matches!(&error.fault, Fault::Untrusted(what) if what.contains("localhost")), "{error}");
+}
+
+/// What `openssl req -x509` makes: a certificate that calls itself a CA, used as a server's.
+#[test]
+fn a_self_signed_certificate_is_trusted_when_it_is_given_and_only_for_its_name_and_time() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_after = rcgen::date_time_ymd(2036, 1, 1);
+    let own = params.self_signed(&key).unwrap().pem();
+    let call = |host: &str, given: Option<&str>, last_good: u64| {
+        let server = serve_tls_as(own.as_bytes(), key.serialize_pem().as_bytes(), json(200, "{}"));
+        let clock = Arc::new(Clock::new(last_good));
+        client(&server, host, given.map(str::as_bytes), clock).unwrap().heartbeat(&token())
+    };
+    assert_eq!(call("localhost", Some(&own), 0), Ok(()));
+    for (host, given, last_good) in
+        [("localhost", None, 0), ("127.0.0.1", Some(own.as_str()), 0), ("localhost", Some(own.as_str()), 2_114_380_800)]
+    {
+        let error = call(host, given, last_good).unwrap_err();
+        assert!(matches!(error.fault, Fault::Untrusted(_) | Fault::Expired(_)), "{error}");
+    }
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn without_a_folder_the_agent_goes_on_in_memory() {
     for _ in 0..2 {
         let error = opened.store.save(&record()).unwrap_err().to_string();
         assert!(
-            error.contains("blocked/state") && error.contains("kept in memory") && !error.contains('\n'),
+            error.contains("blocked/state") && error.contains("EDGE_GATEWAY_STATE_DIR") && !error.contains('\n'),
             "{error}"
         );
     }

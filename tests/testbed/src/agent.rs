@@ -15,6 +15,8 @@ const POLL: Duration = Duration::from_millis(5);
 /// How to start the agent.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
+    /// What the binary is run by, with its own arguments in front of the binary's path: an emulator, say. Usually nothing.
+    pub runner: Vec<String>,
     /// The binary.
     pub program: PathBuf,
     /// Its arguments.
@@ -26,12 +28,18 @@ pub struct AgentConfig {
 impl AgentConfig {
     /// `edge-gateway run` with an empty environment.
     pub fn run(program: impl Into<PathBuf>) -> AgentConfig {
-        AgentConfig { program: program.into(), args: vec!["run".to_owned()], env: BTreeMap::new() }
+        AgentConfig { runner: Vec::new(), program: program.into(), args: vec!["run".to_owned()], env: BTreeMap::new() }
     }
 
     /// With other arguments.
     pub fn args(mut self, args: &[&str]) -> Self {
         self.args = args.iter().map(|&arg| arg.to_owned()).collect();
+        self
+    }
+
+    /// Run by these words, which come before those of a runner that is there already.
+    pub fn run_by(mut self, words: &[&str]) -> Self {
+        self.runner.splice(0..0, words.iter().map(|&word| word.to_owned()));
         self
     }
 
@@ -74,7 +82,15 @@ impl Agent {
     /// # Errors
     /// When it can't be started.
     pub fn start(config: &AgentConfig) -> io::Result<Agent> {
-        let mut child = Command::new(&config.program)
+        let mut command = match config.runner.split_first() {
+            Some((runner, arguments)) => {
+                let mut command = Command::new(runner);
+                command.args(arguments).arg(&config.program);
+                command
+            }
+            None => Command::new(&config.program),
+        };
+        let mut child = command
             .args(&config.args)
             .env_clear()
             .envs(&config.env)

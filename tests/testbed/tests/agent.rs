@@ -29,6 +29,14 @@ async fn it_inherits_no_environment() {
 }
 
 #[tokio::test]
+async fn runners_come_before_the_binary() {
+    let inner = AgentConfig::run("-c").args(&["echo $0 $1", "a", "b"]).run_by(&["/bin/sh"]);
+    let config = inner.run_by(&["/usr/bin/env", "VARIABLE=x"]);
+    let (_, log) = Agent::start(&config).unwrap().finish(LIMIT).await.unwrap();
+    assert_eq!(log, ["a b"]);
+}
+
+#[tokio::test]
 async fn signals_reach_it_and_it_is_reaped() {
     let script = "trap 'echo hup' HUP; trap 'echo term; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
     let agent = Agent::start(&shell(script)).unwrap();

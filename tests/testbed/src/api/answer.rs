@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -35,7 +36,10 @@ impl Connection for TlsStream<TcpStream> {
 pub(super) async fn send(stream: &mut impl Connection, response: &Response, fault: Option<&Fault>) -> io::Result<bool> {
     let body = response.body.as_bytes();
     match fault {
-        None | Some(Fault::Answer(_) | Fault::Edited(_)) => {
+        None | Some(Fault::Answer(_) | Fault::Edited(_) | Fault::Held(_)) => {
+            if let Some(Fault::Held(gate)) = fault {
+                gate.passed().await;
+            }
             stream.write_all(&[head(response, body.len()).as_slice(), body].concat()).await?;
             stream.flush().await?;
             return Ok(true);
@@ -73,6 +77,14 @@ fn head(response: &Response, length: usize) -> Vec<u8> {
     for (name, value) in &response.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    head += &format!("Content-Length: {length}\r\n\r\n");
+    head += &format!("Date: {}\r\nContent-Length: {length}\r\n\r\n", http_date(OffsetDateTime::now_utc()));
     head.into_bytes()
+}
+
+/// A time in UTC as RFC 9110 section 5.6.7 has it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(time: OffsetDateTime) -> String {
+    let (weekday, month) = (time.weekday().to_string(), time.month().to_string());
+    let (hour, minute, second) = time.to_hms();
+    let (day, year) = (time.day(), time.year());
+    format!("{}, {day:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", &weekday[..3], &month[..3])
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 /// A wrong answer, or none.
 #[derive(Clone)]
@@ -20,8 +21,31 @@ pub enum Fault {
     Huge,
     /// Sends the answer one byte at a time with a tenth of a second between, which takes minutes.
     Drip,
+    /// The right answer, once the gate is open.
+    Held(Gate),
     /// The right answer, changed.
     Edited(Arc<dyn Fn(&mut Value) + Send + Sync>),
+}
+
+/// Holds answers back until it is opened.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    /// A gate that is shut.
+    pub(super) fn shut() -> Gate {
+        Gate(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets everything through, for ever.
+    pub fn open(&self) {
+        self.0.close();
+    }
+
+    pub(super) async fn passed(&self) {
+        // Always the error of a closed semaphore: nothing is ever added to it.
+        let _ = self.0.acquire().await;
+    }
 }
 
 /// A response's status, extra headers and body.
@@ -124,6 +148,7 @@ impl fmt::Debug for Fault {
             Fault::Truncated => f.write_str("Truncated"),
             Fault::Huge => f.write_str("Huge"),
             Fault::Drip => f.write_str("Drip"),
+            Fault::Held(_) => f.write_str("Held"),
             Fault::Edited(_) => f.write_str("Edited"),
         }
     }

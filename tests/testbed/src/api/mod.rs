@@ -17,9 +17,10 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 pub use endpoint::Endpoint;
-pub use fault::{Fault, Response};
+pub use fault::{Fault, Gate, Response};
 pub use platform::{Identity, RelayEntry};
 
+use platform::Owner;
 use server::{Inner, Planned};
 
 use crate::certs::{CertSpec, LeafSpec, PkiFactory, SshFactory};
@@ -126,6 +127,18 @@ impl Api {
         platform.enrollment_token(&id)
     }
 
+    /// The lasting access token of the gateway with this name, which is made if it isn't there.
+    pub fn gateway_token(&self, name: &str) -> String {
+        let mut platform = self.inner.platform();
+        let id = platform.gateway_named(name);
+        platform.grant(Owner::Gateway(id))
+    }
+
+    /// A machine identity's access token.
+    pub fn identity_token(&self) -> String {
+        self.inner.platform().grant(Owner::Identity(None))
+    }
+
     /// Lets a machine identity log in.
     pub fn add_identity(&self, identity: Identity) {
         self.inner.platform().add_identity(identity);
@@ -159,6 +172,13 @@ impl Api {
     /// Makes a call go wrong this many times.
     pub fn fail_times(&self, endpoint: Endpoint, times: u32, fault: Fault) {
         self.inner.plan().push(Planned { endpoint, fault, times: Some(times) });
+    }
+
+    /// Holds back the answers to a call, which are the right ones, until the gate is opened.
+    pub fn hold(&self, endpoint: Endpoint) -> Gate {
+        let gate = Gate::shut();
+        self.fail(endpoint, Fault::Held(gate.clone()));
+        gate
     }
 
     /// Makes every call go right again.

@@ -60,6 +60,11 @@ impl WebCa {
     pub fn server_at(&self, host: IpAddr) -> Arc<ServerConfig> {
         tls::web_server(&self.leaf(host, one_more_day()))
     }
+
+    /// TLS settings of a web server on the loopback address with a certificate that is good at other times.
+    pub fn server_valid(&self, validity: Validity) -> Arc<ServerConfig> {
+        tls::web_server(&self.localhost(validity))
+    }
 }
 
 fn one_more_day() -> Validity {

@@ -20,7 +20,7 @@ const EXTENSIONS: u8 = 0xa3;
 
 /// Not the DER of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,11 +32,11 @@ impl std::error::Error for Malformed {}
 
 /// The parts of a certificate that are needed here.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Certificate<'a> {
+pub(crate) struct Certificate<'a> {
     /// `notBefore`, seconds since 1970.
-    pub(super) not_before: u64,
+    pub(crate) not_before: u64,
     /// `notAfter`, seconds since 1970.
-    pub(super) not_after: u64,
+    pub(crate) not_after: u64,
     extensions: &'a [u8],
 }
 
@@ -45,7 +45,7 @@ impl<'a> Certificate<'a> {
     ///
     /// # Errors
     /// [`Malformed`] for anything else. The signature is not checked.
-    pub(super) fn parse(der: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(der: &'a [u8]) -> Result<Self, Malformed> {
         let mut outer = Reader(der);
         let mut certificate = Reader(outer.expect(SEQUENCE)?);
         outer.end()?;
@@ -80,7 +80,7 @@ impl<'a> Certificate<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when the list is, or when the extension is there twice (RFC 5280 section 4.2).
-    pub(super) fn extension(&self, oid: &[u8]) -> Result<Option<&'a [u8]>, Malformed> {
+    pub(crate) fn extension(&self, oid: &[u8]) -> Result<Option<&'a [u8]>, Malformed> {
         let mut found = None;
         let mut list = Reader(self.extensions);
         while !list.0.is_empty() {
