@@ -12,13 +12,12 @@ from .debian import Error, Packages
 ROOTFS = Path(__file__).parent.parent / "rootfs"
 REPO = Path(__file__).parents[3]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
-FOLDERS = ("bin", "data", "dev", "etc", "lib", "lib/modules", "proc", "run", "sys", "usr", "usr/bin", "var", "var/lib")
+FOLDERS = ("bin", "data", "dev", "etc", "lib", "lib/modules", "proc", "run", "sys", "usr", "usr/bin")
 LINKS = {
     "init": "bin/busybox",
     "bin/sh": "busybox",
     "etc/resolv.conf": "/run/resolv.conf",
     "etc/edge-gateway": "/data",
-    "var/lib/edge-gateway": "/data/state",
 }
 
 
