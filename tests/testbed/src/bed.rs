@@ -1,7 +1,7 @@
 //! All parts together: one relay, the API, the certificates and the folders, ready for an agent.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +25,18 @@ pub struct Builder {
     relay: RelayConfig,
     https: bool,
     enroll_with_bundle: bool,
+    host: IpAddr,
 }
 
 impl Builder {
+    /// Agents reach the platform and the relay at this address: that of this machine for a virtual machine on it.
+    /// Both listen on loopback all the same.
+    pub fn host(mut self, host: IpAddr) -> Self {
+        self.host = host;
+        self.relay.host = Some(host);
+        self
+    }
+
     /// Issues every key and certificate of the platform in this kind.
     pub fn keys(mut self, kind: KeyKind) -> Self {
         self.ssh = Arc::new(SshFactory::with_kind(kind));
@@ -64,23 +73,23 @@ impl Builder {
         let api = Api::start(ApiConfig {
             pki: self.pki.clone(),
             ssh: self.ssh.clone(),
-            tls: self.https.then(|| web.server()),
+            tls: self.https.then(|| web.server_at(self.host)),
             enroll_with_bundle: self.enroll_with_bundle,
         })
         .await?;
-        api.add_relay(entry(RELAY_NAME, &relay));
+        api.add_relay(entry(RELAY_NAME, self.host, &relay));
         let dir = TempDir::new()?;
         let ca_file = dir.write("ca.pem", &web.pem())?;
         let gateway_id = api.gateway_id(GATEWAY_NAME);
-        Ok(Bed { relay, api, ssh: self.ssh, pki: self.pki, web, gateway_id, ca_file, dir })
+        Ok(Bed { relay, api, ssh: self.ssh, pki: self.pki, web, gateway_id, ca_file, dir, host: self.host })
     }
 }
 
 /// How the platform lists a relay of the organization that is well.
-fn entry(name: &str, relay: &Relay) -> RelayEntry {
+fn entry(name: &str, host: IpAddr, relay: &Relay) -> RelayEntry {
     RelayEntry {
         name: name.to_owned(),
-        host: relay.ssh_addr().ip().to_string(),
+        host: host.to_string(),
         of_organization: true,
         heartbeat_age: Some(Duration::from_secs(30)),
         relay: Some(relay.clone()),
@@ -105,6 +114,8 @@ pub struct Bed {
     pub ca_file: PathBuf,
     /// The bed's folder.
     pub dir: TempDir,
+    /// Where agents reach the platform and the relay.
+    host: IpAddr,
 }
 
 impl Bed {
@@ -113,7 +124,7 @@ impl Bed {
         certs::warm_up();
         let (ssh, pki) = (Arc::new(SshFactory::new()), Arc::new(PkiFactory::new()));
         let relay = RelayConfig::new(ssh.clone());
-        Builder { ssh, pki, relay, https: true, enroll_with_bundle: false }
+        Builder { ssh, pki, relay, https: true, enroll_with_bundle: false, host: Ipv4Addr::LOCALHOST.into() }
     }
 
     /// Starts a usual bed.
@@ -133,7 +144,7 @@ impl Bed {
         let mut config = RelayConfig::new(self.ssh.clone());
         config.bind = (address, self.relay.ssh_addr().port()).into();
         let relay = Relay::start(config).await?;
-        self.api.add_relay(entry(name, &relay));
+        self.api.add_relay(entry(name, address.into(), &relay));
         Ok(relay)
     }
 
@@ -156,7 +167,7 @@ impl Bed {
     /// When the state folder can't be made.
     pub fn agent(&self, program: impl Into<PathBuf>) -> io::Result<AgentConfig> {
         Ok(AgentConfig::run(program)
-            .env("INFISICAL_DOMAIN", self.api.url())
+            .env("INFISICAL_DOMAIN", self.api.url_at(self.host))
             .env("INFISICAL_GATEWAY_NAME", GATEWAY_NAME)
             .env("INFISICAL_RELAY_NAME", RELAY_NAME)
             .env("EDGE_GATEWAY_STATE_DIR", self.state_dir()?.display().to_string())

@@ -36,7 +36,21 @@ impl EchoGateway {
         credential: &SshCredential,
         host_ca_line: &str,
     ) -> io::Result<EchoGateway> {
-        EchoGateway::connect(relay, gateway_id, credential, host_ca_line, None).await
+        EchoGateway::login_as(&relay.to_string(), relay, gateway_id, credential, host_ca_line).await
+    }
+
+    /// The same, with a host certificate for another `host:port` than the one that is dialled.
+    ///
+    /// # Errors
+    /// As [`EchoGateway::login`].
+    pub async fn login_as(
+        principal: &str,
+        relay: SocketAddr,
+        gateway_id: &str,
+        credential: &SshCredential,
+        host_ca_line: &str,
+    ) -> io::Result<EchoGateway> {
+        EchoGateway::connect(principal.to_owned(), relay, gateway_id, credential, host_ca_line, None).await
     }
 
     /// The same with another service than echo.
@@ -51,10 +65,11 @@ impl EchoGateway {
         service: impl Fn(Incoming) + Send + 'static,
     ) -> io::Result<EchoGateway> {
         let service: Service = Box::new(service);
-        EchoGateway::connect(relay, gateway_id, credential, host_ca_line, Some(service)).await
+        EchoGateway::connect(relay.to_string(), relay, gateway_id, credential, host_ca_line, Some(service)).await
     }
 
     async fn connect(
+        principal: String,
         relay: SocketAddr,
         gateway_id: &str,
         credential: &SshCredential,
@@ -62,7 +77,7 @@ impl EchoGateway {
         service: Option<Service>,
     ) -> io::Result<EchoGateway> {
         let host_ca = PublicKey::from_openssh(host_ca_line).map_err(io::Error::other)?;
-        let events = Events { host_ca, principal: relay.to_string(), service };
+        let events = Events { host_ca, principal, service };
         let config = client::Config { preferred: preferred(), nodelay: true, ..client::Config::default() };
         let mut handle = client::connect(Arc::new(config), relay, events).await.map_err(io::Error::other)?;
 

@@ -140,6 +140,27 @@ async fn another_relay_has_the_same_port_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_guest_reaches_the_bed_at_the_address_of_its_host() {
+    let host = "10.0.2.2";
+    let bed = Bed::builder().host(host.parse().unwrap()).start().await.unwrap();
+    let agent = bed.agent("/nowhere").unwrap();
+    assert_eq!(agent.env["INFISICAL_DOMAIN"], format!("https://{host}:{}", bed.api.addr().port()));
+    // Dialled on loopback, as the guest's network does, and the certificate is checked for what the guest dialled.
+    let mut connection = Connection::tls_as(host.parse().unwrap(), bed.api.addr(), &bed.web.pem()).await.unwrap();
+    let bearer = format!("Bearer {}", bed.api.gateway_token(GATEWAY_NAME));
+    let headers = [("Authorization", bearer.as_str())];
+    let bundle = connection.request("POST", Endpoint::Connect.path(), &headers, "{}").await.unwrap();
+    let bundle: serde_json::Value = serde_json::from_slice(&bundle.body).unwrap();
+    assert_eq!(bundle["relayHost"], host);
+    // The relay's certificate names the same address and the port that was dialled.
+    let dialled = format!("{host}:{}", bed.relay.ssh_addr().port());
+    let user = bed.ssh.user(RELAY_NAME, &bed.gateway_id, GATEWAY_NAME).issue();
+    let ca = bed.ssh.host_ca_line();
+    EchoGateway::login_as(&dialled, bed.relay.ssh_addr(), &bed.gateway_id, &user, &ca).await.unwrap();
+    assert!(EchoGateway::login(bed.relay.ssh_addr(), &bed.gateway_id, &user, &ca).await.is_err());
+}
+
+#[tokio::test]
 async fn an_agent_gets_its_settings_and_a_folder_that_goes_away() {
     let bed = Bed::start().await.unwrap();
     let agent = bed.new_agent("/nowhere").unwrap();

@@ -8,7 +8,7 @@ mod routes;
 mod server;
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -96,8 +96,13 @@ impl Api {
 
     /// What a gateway takes for the platform's domain.
     pub fn url(&self) -> String {
+        self.url_at(self.addr().ip())
+    }
+
+    /// The same for a gateway that reaches this machine at another address.
+    pub fn url_at(&self, host: IpAddr) -> String {
         let scheme = if self.inner.config.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.addr())
+        format!("{scheme}://{}", SocketAddr::new(host, self.addr().port()))
     }
 
     /// Lists a relay.

@@ -1,7 +1,7 @@
 //! What a relay is like.
 
 use std::borrow::Cow;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub struct RelayConfig {
     pub ssh: Arc<SshFactory>,
     /// Where to listen; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// The address that gateways dial and the certificate names, when it is not the one that the relay listens at.
+    pub host: Option<IpAddr>,
     /// How the relay proves who it is.
     pub host_key: HostKey,
     /// Key exchange methods, best first, by their SSH names.
@@ -66,6 +68,7 @@ impl RelayConfig {
         RelayConfig {
             ssh,
             bind: (Ipv4Addr::LOCALHOST, 0).into(),
+            host: None,
             host_key: HostKey::Certificate,
             kex: vec![
                 "mlkem768x25519-sha256",
@@ -120,7 +123,8 @@ impl RelayConfig {
     }
 
     fn identity(&self, addr: SocketAddr) -> (PrivateKey, Option<russh::keys::Certificate>) {
-        let spec = self.ssh.host(&addr.to_string());
+        let dialled = SocketAddr::new(self.host.unwrap_or(addr.ip()), addr.port());
+        let spec = self.ssh.host(&dialled.to_string());
         let spec = match &self.host_key {
             HostKey::Shaped(shape) => shape(spec),
             HostKey::Certificate | HostKey::Raw => spec,

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -63,6 +63,11 @@ impl Connection {
 
     /// HTTPS to a server that this PEM certificate vouches for.
     pub(crate) async fn tls(addr: SocketAddr, ca_pem: &str) -> io::Result<Connection> {
+        Connection::tls_as(addr.ip(), addr, ca_pem).await
+    }
+
+    /// The same, checked for another address than the one that is dialled.
+    pub(crate) async fn tls_as(host: IpAddr, addr: SocketAddr, ca_pem: &str) -> io::Result<Connection> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(ring::default_provider());
@@ -72,7 +77,7 @@ impl Connection {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let stream = TcpStream::connect(addr).await?;
-        let name = ServerName::from(addr.ip());
+        let name = ServerName::from(host);
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
         Ok(Connection(BufReader::new(Box::new(stream))))
     }

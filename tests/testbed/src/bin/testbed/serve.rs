@@ -1,7 +1,7 @@
 //! `testbed serve`: a platform and a relay for an agent that someone starts by hand.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use testbed::agent::AgentConfig;
@@ -17,9 +17,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Longer than anyone watches.
 const EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Runs until it is interrupted.
-pub(crate) async fn run() -> io::Result<()> {
-    let bed = Bed::start().await?;
+/// Runs until it is interrupted, for an agent that reaches this machine at `host`.
+pub(crate) async fn run(host: IpAddr) -> io::Result<()> {
+    let bed = Bed::builder().host(host).start().await?;
     let (echo, http) = (targets::echo().await?, HttpTarget::start().await?);
     let clients = bed.relay.expose(&bed.gateway_id).await?;
 
@@ -30,7 +30,7 @@ pub(crate) async fn run() -> io::Result<()> {
     println!("edge-gateway run\n");
     println!("# Targets: TCP echo {}, HTTP {}", echo.addr(), http.addr());
     println!("# A client by hand, whose certificate is for the TCP echo target:");
-    println!("{}\n", client_command(&bed, clients, echo.addr())?);
+    println!("{}\n", client_command(&bed, clients, SocketAddr::new(host, echo.addr().port()))?);
     println!("# What happens; interrupt to stop, which removes the state folder too:");
 
     let transcript = Transcript::start();
