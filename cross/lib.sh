@@ -2,6 +2,7 @@
 # What the scripts of this folder share. Sourced, with the repository as the current folder.
 
 cross_tools=$PWD/target/cross-tools
+# shellcheck disable=SC2034 # the scripts use it
 zig=$cross_tools/packages/ziglang/zig
 
 die() { # die WHY: one line, exit 1
