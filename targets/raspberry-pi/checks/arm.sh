@@ -30,7 +30,8 @@ arm_packages() {
 arm_agent() { # arm_agent COMMAND...
     mkdir -p "$root/var/lib/edge-gateway"
     sed -i "s|=/etc/edge-gateway/ca.pem|=$root/etc/edge-gateway/ca.pem|" "$root/etc/edge-gateway/edge-gateway.conf"
-    on_network env EDGE_GATEWAY_CONFIG="$root/etc/edge-gateway/edge-gateway.conf" \
+    # Without a shell between, so that a signal reaches the agent.
+    exec_on_network env -i PATH="$PATH" EDGE_GATEWAY_CONFIG="$root/etc/edge-gateway/edge-gateway.conf" \
         INFISICAL_TOKEN_FILE="$root/etc/edge-gateway/credentials/token" \
         EDGE_GATEWAY_STATE_DIR="$root/var/lib/edge-gateway" "$@" run 2>"$work/arm.log" &
     agent=$!

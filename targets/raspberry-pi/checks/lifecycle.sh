@@ -48,14 +48,14 @@ upgrade_and_back() {
 # The state is there, the network is not: the agent is up and tries, and connects when the network comes.
 boot_without_network() {
     power_off
-    on_network ip link set lo down
+    network_goes
     boot
     said=0
     await 40 'the gateway to be active without a network' unit_is active
     await 40 'a status that says so' eval 'property StatusText | grep -E "not connected|waiting"'
     ok "no network: active, $(property StatusText | cut -c 1-120)"
     [[ $(property NRestarts) == 0 ]] || fail 'it was restarted for want of a network'
-    on_network ip link set lo up
+    network_comes
     inside /usr/lib/NetworkManager/dispatcher.d/50-edge-gateway lo up
     serves
 }

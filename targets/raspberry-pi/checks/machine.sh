@@ -17,10 +17,26 @@ hold_network() {
     await 5 'a network namespace' test "/proc/$holder/ns/net" -ef "/proc/$holder/ns/net"
     until [[ $(readlink "/proc/$holder/ns/net") != $(readlink /proc/self/ns/net) ]]; do sleep 0.05; done
     on_network ip link set lo up
+    # In front of the rule that every address of one's own is reached by, there must be room for another.
+    on_network ip rule add pref 10 lookup local
+    on_network ip rule del pref 0
+}
+
+# systemd itself brings loopback up when it boots: what is taken away is the way to it.
+network_goes() {
+    on_network ip rule add pref 5 to 127.0.0.0/8 unreachable
+}
+
+network_comes() {
+    on_network ip rule del pref 5
 }
 
 on_network() { # on_network COMMAND...
     nsenter --target "$holder" --net -- "$@"
+}
+
+exec_on_network() {
+    exec nsenter --target "$holder" --net -- "$@"
 }
 
 boot() {
@@ -103,5 +119,6 @@ clean_up() {
 
 tell_what_failed() {
     printf 'debian: FAILED after %s s%s\n' "$SECONDS" "${current:+ at: $current}" >&2
+    [[ ! -s $work/arm.log ]] || tail -n 5 "$work/arm.log" >&2
     [[ -z $machine ]] || inside journalctl --quiet --no-pager --output cat --lines 15 --unit 'edge-gateway*' >&2 || true
 }

@@ -7,8 +7,8 @@ older=0.0.9-1
 make_twice() {
     rm -rf "$packages"
     "$here/make-deb" >/dev/null
-    EDGE_GATEWAY_DEB_DIR=$work/again "$here/make-deb" >/dev/null
-    EDGE_GATEWAY_DEB_DIR=$work/older "$here/make-deb" --version "$older" x86_64-unknown-linux-musl >/dev/null
+    DEB_OUT=$work/again "$here/make-deb" >/dev/null
+    DEB_OUT=$work/older "$here/make-deb" --version "$older" x86_64-unknown-linux-musl >/dev/null
     local arch deb
     for arch in amd64 arm64 armhf; do
         deb=$(package "$arch")
