@@ -7,10 +7,12 @@
 pub mod api;
 pub mod bundle;
 pub mod calendar;
+pub mod chain;
 pub mod cli;
 pub mod clock;
 pub mod config;
 mod der;
+#[cfg(feature = "doctor")]
 mod doctor;
 pub mod domain;
 pub mod escape;

@@ -3,24 +3,25 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
+use crate::chain::ChainVerifier;
 use crate::der::Certificate;
 
 /// CAs, and certificates that were given themselves. People give a server's own self-signed certificate, often one that calls
 /// itself a CA, which no chain leads to; it is accepted for what it is, with its name and its time checked.
 #[derive(Debug)]
 pub(crate) struct GivenVerifier {
-    chain: Arc<WebPkiServerVerifier>,
+    chain: Arc<ChainVerifier>,
     known: Vec<CertificateDer<'static>>,
 }
 
 impl GivenVerifier {
     /// Trusts what `chain` trusts, and the certificates in `known` themselves.
-    pub(crate) fn new(chain: Arc<WebPkiServerVerifier>, known: Vec<CertificateDer<'static>>) -> Self {
+    pub(crate) fn new(chain: Arc<ChainVerifier>, known: Vec<CertificateDer<'static>>) -> Self {
         Self { chain, known }
     }
 }
@@ -55,7 +56,7 @@ impl ServerCertVerifier for GivenVerifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, signature)
+        ServerCertVerifier::verify_tls12_signature(&*self.chain, message, cert, signature)
     }
 
     fn verify_tls13_signature(
@@ -64,10 +65,10 @@ impl ServerCertVerifier for GivenVerifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, signature)
+        ServerCertVerifier::verify_tls13_signature(&*self.chain, message, cert, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        ServerCertVerifier::supported_verify_schemes(&*self.chain)
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
@@ -14,6 +14,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
+use crate::chain::ChainVerifier;
 use crate::clock::Clock;
 use crate::limits::API_TLS_SESSIONS;
 use crate::trust::GivenVerifier;
@@ -51,8 +52,7 @@ pub(super) fn client_config(extra_pem: Option<&[u8]>, clock: Arc<Clock>) -> Resu
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain = WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone()).build();
-    let verifier = GivenVerifier::new(chain.map_err(|error| error.to_string())?, given);
+    let verifier = GivenVerifier::new(ChainVerifier::new(roots, &provider), given);
     let builder = ClientConfig::builder_with_details(provider, Arc::new(OurTime(clock)));
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
+use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::chain::ChainVerifier;
+use crate::trust::GivenVerifier;
 
 use super::clock::Clock;
 use super::error::HandshakeError;
@@ -16,7 +18,6 @@ use super::handshake::Handshake;
 use super::host::Host;
 use super::stream::TlsStream;
 use super::{identity, pem, provider};
-use crate::trust::GivenVerifier;
 
 /// Whose certificates a target may have.
 #[derive(Clone, Copy, Debug)]
@@ -43,17 +44,17 @@ impl Connector {
         let verifier: Arc<dyn ServerCertVerifier> = match trust {
             Trust::Public => {
                 let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-                chain_verifier(roots, &provider)?
+                ChainVerifier::new(roots, &provider)
             }
             Trust::Given(pem) => {
                 let known = pem::certificates(pem)?;
-                let chain = chain_verifier(identity::anchors(pem)?, &provider)?;
+                let chain = ChainVerifier::new(identity::anchors(pem)?, &provider);
                 Arc::new(GivenVerifier::new(chain, known))
             }
             Trust::Anyone => Arc::new(NoVerifier(provider.clone())),
         };
         let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
-            .with_protocol_versions(&[&TLS13, &TLS12])
+            .with_protocol_versions(provider::VERSIONS)
             .map_err(|error| error.to_string())?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
@@ -87,12 +88,6 @@ impl Connector {
         }
         handshake.into_stream(client)
     }
-}
-
-fn chain_verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, String> {
-    WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone())
-        .build()
-        .map_err(|error| error.to_string())
 }
 
 /// `verify=false`: any certificate will do, though the server must hold its key.

@@ -219,6 +219,7 @@ async fn send<S: AsyncWrite + Unpin>(io: &mut S, outgoing: &Buffer, pending: &mu
 /// Records that a key of this suite may seal.
 fn confidentiality_limit(suite: SupportedCipherSuite) -> u64 {
     match suite {
+        #[cfg(feature = "tls12")]
         SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
         SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
     }
