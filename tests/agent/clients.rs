@@ -17,6 +17,12 @@ async fn served() -> (Bed, Gateway) {
     (bed, gateway)
 }
 
+/// Clients that speak one version of TLS each, of those that the agent speaks.
+fn tls_versions(bed: &Bed) -> Vec<TlsClient> {
+    let older = cfg!(feature = "tls12").then(|| TlsClient::tls12(bed.pki.clone()));
+    older.into_iter().chain([TlsClient::tls13(bed.pki.clone())]).collect()
+}
+
 /// What a client gets with this certificate. A refusal may come with the handshake or, in TLS 1.3, after it.
 async fn ask(client: &PlatformClient, alpn: &[&str], certificate: Option<&PkiCredential>) -> io::Result<Vec<u8>> {
     let mut stream = client.connect(alpn, certificate).await?;
@@ -28,7 +34,7 @@ async fn ask(client: &PlatformClient, alpn: &[&str], certificate: Option<&PkiCre
 /// Both versions refuse this client; the alert and the log say why, and a good client is served as before.
 async fn refused(certificate: impl Fn(&Bed) -> Option<LeafSpec>, alert: &str, why: &str) {
     let (bed, gateway) = served().await;
-    for tls in [TlsClient::tls12(bed.pki.clone()), TlsClient::tls13(bed.pki.clone())] {
+    for tls in tls_versions(&bed) {
         let client = bed.client().with_tls(tls);
         let certificate = certificate(&bed).map(LeafSpec::issue);
         let error = ask(&client, &[alpn::PING], certificate.as_ref()).await.unwrap_err();
@@ -66,7 +72,7 @@ async fn no_certificate() {
 async fn unknown_and_missing_alpn() {
     let (bed, gateway) = served().await;
     let certificate = bed.client().certificate_for("localhost", 0).issue();
-    for tls in [TlsClient::tls12(bed.pki.clone()), TlsClient::tls13(bed.pki.clone())] {
+    for tls in tls_versions(&bed) {
         let client = bed.client().with_tls(tls);
         let error = ask(&client, &["infisical-winrm"], Some(&certificate)).await.unwrap_err();
         assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
@@ -82,7 +88,7 @@ async fn unknown_and_missing_alpn() {
 #[tokio::test]
 async fn both_tls_versions() {
     let (bed, gateway) = served().await;
-    for tls in [TlsClient::tls12(bed.pki.clone()), TlsClient::tls13(bed.pki.clone())] {
+    for tls in tls_versions(&bed) {
         let client = bed.client().with_tls(tls);
         gateway.within(client.ping()).await;
         let health = gateway.within(client.health()).await;

@@ -195,9 +195,11 @@ async fn no_secret_is_logged_at_any_level() {
     let gateway = Gateway::served(&bed, &settings(&bed).env("EDGE_GATEWAY_LOG", "trace")).await;
     gateway.says("401").await;
     gateway.stop().await;
-    let doctor = Gateway::start(&enrolling(&bed).args(&["doctor"]));
-    doctor.says("INFISICAL_TOKEN").await;
-    doctor.output_ended().await;
+    if cfg!(feature = "doctor") {
+        let doctor = Gateway::start(&enrolling(&bed).args(&["doctor"]));
+        doctor.says("INFISICAL_TOKEN").await;
+        doctor.output_ended().await;
+    }
 }
 
 #[tokio::test]
