@@ -72,8 +72,10 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
     let word = words.next().ok_or_else(|| {
         ConfigError::usage("a command is missing: run, enroll, status, doctor or version; see `edge-gateway --help`")
     })?;
-    if word == "version" {
-        return Ok(Parsed::Version);
+    match word.as_str() {
+        "version" => return Ok(Parsed::Version),
+        "help" => return Ok(Parsed::Help),
+        _ => {}
     }
     let Some((_, command)) = COMMANDS.iter().find(|(name, _)| *name == word) else {
         let word = Escaped::new(&word, 40);

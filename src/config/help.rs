@@ -4,8 +4,7 @@ use std::fmt::Write;
 
 use super::table::{DEFAULT_FILE, TABLE};
 
-const COMMANDS: &str = "\
-  run         serve: keep a tunnel to a relay and connect the platform to targets
+const COMMANDS: &str = "  run         serve: keep a tunnel to a relay and connect the platform to targets
   enroll      exchange a one-time token for the gateway's own, and store it
   status      tell whether the gateway on this box is enrolled and how it fares
   doctor      check settings, state, names, platform and relay, one line each

@@ -17,7 +17,7 @@ fn the_documented_defaults_are_the_real_ones() {
 
 #[test]
 fn help_and_version_need_nothing_else() {
-    for line in ["--help", "run -h", "--version --help"] {
+    for line in ["help", "--help", "run -h", "--version --help"] {
         assert_eq!(on(line).by_user().request(), Ok(Request::Help), "{line}");
     }
     for line in ["version", "--version", "-V"] {
