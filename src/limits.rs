@@ -19,8 +19,9 @@ pub mod ssh {
     /// must always fit behind it.
     pub const CONTROL_RESERVE: usize = 3 * 1024;
 
-    /// Largest piece of channel data sent in one packet. Two of them fit in [`OUTPUT_BUFFER`], so that channels can take turns.
-    pub const SEND_DATA_MAX: usize = 16 * 1024;
+    /// Largest piece of channel data sent in one packet: a full TLS record, so that each costs one packet. Two of them fit in
+    /// [`OUTPUT_BUFFER`], so that channels can take turns.
+    pub const SEND_DATA_MAX: usize = 16 * 1024 + 128;
 
     /// Room that a control message of a channel takes at most. No RAM of its own.
     pub const CONTROL_MESSAGE_MAX: usize = 64;
@@ -29,12 +30,23 @@ pub mod ssh {
     /// below [`PACKET_MAX`].
     pub const RECEIVE_DATA_MAX: usize = 32 * 1024;
 
-    /// Receive window of a channel and the size of its ring buffer. 60 KiB per channel, from its first byte until it has been
-    /// empty for [`SWEEP_MS`].
+    /// Receive window of a new or resting channel. Of each channel's window this much is sure; the rest is lent to it by the
+    /// budget ([`MEMORY_DEFAULT`](super::MEMORY_DEFAULT)). The storage for it grows with what lies in it, from the first byte
+    /// on, and goes when it has been empty for [`SWEEP_MS`].
+    pub const WINDOW_START: usize = 8 * 1024;
+
+    /// What a window grows to with use, if the budget allows: what a near peer needs. 60 KiB per channel at most.
     pub const CHANNEL_WINDOW: usize = 60 * 1024;
 
-    /// Credit goes back to the peer when this much of the window has been read.
-    pub const CREDIT_THRESHOLD: usize = CHANNEL_WINDOW / 2;
+    /// What a window grows to over a long line, where each doubling makes it faster and the budget allows: 100 ms of 80 Mbit/s.
+    /// RAM of the budget, beyond [`CHANNEL_BUSY_MAX`], and only for bytes that a target has not taken yet.
+    pub const WINDOW_MAX: usize = 1024 * 1024;
+
+    /// A line on which bytes come back sooner than this is near.
+    pub const NEAR_MS: u64 = 4;
+
+    /// A target that leaves bytes lying this long is slower than the line: a larger window would not help.
+    pub const READER_SLOW_MS: u64 = 8;
 
     /// Most channels at once; the next one is refused with `SSH_OPEN_RESOURCE_SHORTAGE`. The table costs a pointer each.
     pub const CHANNELS_MAX: usize = 256;
@@ -114,8 +126,10 @@ const _: () = {
     assert!(ssh::OUTPUT_BUFFER >= 2 * (ssh::SEND_DATA_MAX + 64) + ssh::CONTROL_RESERVE);
     assert!(ssh::RECEIVE_DATA_MAX + 256 <= ssh::PACKET_MAX);
     assert!(ssh::INPUT_BUFFER + ssh::OUTPUT_BUFFER + 4 * 1024 <= ssh::CONNECTION_MAX);
+    assert!(ssh::WINDOW_START <= ssh::CHANNEL_WINDOW);
     assert!(ssh::CHANNEL_WINDOW + ssh::CHANNEL_IDLE_MAX <= ssh::CHANNEL_BUSY_MAX);
-    assert!(ssh::RECEIVE_DATA_MAX <= ssh::CHANNEL_WINDOW);
+    assert!(ssh::SEND_DATA_MAX >= TLS_HEADER + TLS_PLAINTEXT_MAX + 24);
+    assert!(ssh::WINDOW_START <= MEMORY_MIN / 2 && 3 * RECORD_BUF <= MEMORY_MIN / 2);
 };
 
 /// The supervisor: when things are done, and how often they are tried.
@@ -229,6 +243,16 @@ pub const TUNNELS_DEFAULT: u32 = 64;
 
 /// The most that can be configured, for boxes with the memory: each takes up to a channel's window.
 pub const TUNNELS_MAX: u32 = 1024;
+
+/// Bytes for the large buffers of all tunnels together, unless configured. Half is for windows: at the default 64 tunnels with
+/// 8 KiB each for sure (512 KiB), and 1.5 MiB to be lent. Half is for TLS records: 125 buffers of [`RECORD_BUF`] bytes.
+pub const MEMORY_DEFAULT: usize = 4 * 1024 * 1024;
+
+/// The least that can be configured: one tunnel needs a window in one half, and a record buffer of each kind in the other.
+pub const MEMORY_MIN: usize = 100 * 1024;
+
+/// The most that can be configured.
+pub const MEMORY_MAX: usize = 1024 * 1024 * 1024;
 
 /// Bytes of an answer of the platform's API: held while it is read. A certificate bundle is under 20 KB.
 pub const API_BODY_BYTES: usize = 256 * 1024;

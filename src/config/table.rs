@@ -26,6 +26,7 @@ pub enum Id {
     Allow,
     Deny,
     MaxTunnels,
+    Memory,
     Log,
     LogStyle,
 }
@@ -47,6 +48,8 @@ pub enum Kind {
     Path,
     /// A decimal number from the first to the second bound.
     Number(u32, u32),
+    /// A number of bytes from the first to the second bound: plain, or in `KiB` or `MiB`.
+    Size(usize, usize),
     /// One of these words.
     Choice(&'static [&'static str]),
     /// Log levels: `info`, or `info,edge_gateway::ssh=debug`.
@@ -103,7 +106,7 @@ pub(super) const DEFAULT_FILE: &str = "/etc/edge-gateway/edge-gateway.conf";
 pub(super) const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// All settings, in the order of [`Id`].
-pub static TABLE: [Setting; 23] = [
+pub static TABLE: [Setting; 24] = [
     Setting {
         id: Id::Domain,
         key: "INFISICAL_DOMAIN",
@@ -313,6 +316,16 @@ pub static TABLE: [Setting; 23] = [
         default: "64",
         example: "64",
         help: "connections served at one time",
+    },
+    Setting {
+        id: Id::Memory,
+        key: "EDGE_GATEWAY_MEMORY",
+        older: &[],
+        flags: &["memory"],
+        kind: Kind::Size(crate::limits::MEMORY_MIN, crate::limits::MEMORY_MAX),
+        default: "4MiB",
+        example: "2MiB",
+        help: "memory for the buffers of all tunnels together; with less, fewer tunnels are served",
     },
     Setting {
         id: Id::Log,

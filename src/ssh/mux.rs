@@ -7,9 +7,11 @@ use super::error::Error;
 use super::flow::{Receive, Send};
 use super::msg::{self, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure, Message, Rest};
 use super::wire::{Reader, Sink};
+use crate::budget::Budget;
 use crate::limits::ssh::{
-    CHANNEL_IDLE_MAX, CHANNEL_WINDOW, CHANNELS_MAX, FAILURES_OWED_MAX, RECEIVE_DATA_MAX, REFUSALS_MAX, SEND_DATA_MAX,
+    CHANNEL_IDLE_MAX, CHANNELS_MAX, FAILURES_OWED_MAX, RECEIVE_DATA_MAX, REFUSALS_MAX, SEND_DATA_MAX,
 };
+use std::sync::Arc;
 
 /// This side's number of a channel: an index into the table. It is free again only when both sides have closed the channel and
 /// [`Mux::release`] was called.
@@ -45,7 +47,7 @@ pub enum OpenFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields of RFC 4254")]
 pub enum Control {
-    Confirm { recipient: u32, sender: u32 },
+    Confirm { recipient: u32, sender: u32, window: u32 },
     Refuse { recipient: u32, reason: OpenFailure },
     Failure { recipient: u32 },
     Adjust { recipient: u32, bytes: u32 },
@@ -57,10 +59,10 @@ impl Control {
     /// Writes the payload: at most [`CONTROL_MESSAGE_MAX`](crate::limits::ssh::CONTROL_MESSAGE_MAX) bytes with its packet.
     pub fn encode(&self, sink: &mut impl Sink) {
         match *self {
-            Control::Confirm { recipient, sender } => ChannelOpenConfirmation {
+            Control::Confirm { recipient, sender, window } => ChannelOpenConfirmation {
                 recipient,
                 sender,
-                window: CHANNEL_WINDOW as u32,
+                window,
                 packet_max: RECEIVE_DATA_MAX as u32,
                 specific: Rest(b""),
             }
@@ -153,11 +155,12 @@ impl Channel {
     }
 
     /// The message that is due first. A channel is confirmed before anything else, and closed after everything else.
-    fn next_control(&mut self, sender: u32) -> Option<Control> {
+    fn next_control(&mut self, sender: u32, now: u64) -> Option<Control> {
         let recipient = self.remote;
         if self.confirm == Step::Due {
             self.confirm = Step::Done;
-            return Some(Control::Confirm { recipient, sender });
+            let window = self.receive.window() as u32; // at most WINDOW_MAX
+            return Some(Control::Confirm { recipient, sender, window });
         }
         if self.close == Step::Done {
             return None;
@@ -167,7 +170,11 @@ impl Channel {
             return Some(Control::Failure { recipient });
         }
         if self.credit_due() {
-            return Some(Control::Adjust { recipient, bytes: self.receive.take_credit() });
+            // Nothing is left of it when the window shrinks.
+            let bytes = self.receive.take_credit(now);
+            if bytes > 0 {
+                return Some(Control::Adjust { recipient, bytes });
+            }
         }
         if self.eof == Step::Due {
             self.eof = Step::Done;
@@ -237,6 +244,7 @@ pub struct Mux {
     /// Most channels at once, at most [`CHANNELS_MAX`].
     limit: usize,
     open: usize,
+    budget: Arc<Budget>,
     refusals: heapless::Deque<(u32, OpenFailure), REFUSALS_MAX>,
     /// Channels that a control message is due for.
     due: Set,
@@ -247,12 +255,13 @@ pub struct Mux {
 }
 
 impl Mux {
-    /// No channels, and room for `limit`, at most [`CHANNELS_MAX`].
-    pub fn new(limit: usize) -> Self {
+    /// No channels, and room for `limit`, at most [`CHANNELS_MAX`], whose windows come out of `budget`.
+    pub fn new(limit: usize, budget: Arc<Budget>) -> Self {
         Mux {
             channels: Vec::new(),
             limit: limit.min(CHANNELS_MAX),
             open: 0,
+            budget,
             refusals: heapless::Deque::new(),
             due: Set::default(),
             ready: Set::default(),
@@ -289,19 +298,23 @@ impl Mux {
             }
             _ => Some(OpenFailure::UnknownChannelType),
         };
-        let refused = match refused {
-            None if message.packet_max == 0 => Some(OpenFailure::ConnectFailed), // nothing could ever be sent
-            None if self.open >= self.limit => Some(OpenFailure::ResourceShortage),
-            other => other,
+        let admitted = match refused {
+            Some(reason) => Err(reason),
+            None if message.packet_max == 0 => Err(OpenFailure::ConnectFailed), // nothing could ever be sent
+            None if self.open >= self.limit => Err(OpenFailure::ResourceShortage),
+            None => self.budget.admit().ok_or(OpenFailure::ResourceShortage),
         };
-        if let Some(reason) = refused {
-            return self.refusals.push_back((message.sender, reason)).map_err(|_| Error::TooManyRequests);
-        }
+        let share = match admitted {
+            Ok(share) => share,
+            Err(reason) => {
+                return self.refusals.push_back((message.sender, reason)).map_err(|_| Error::TooManyRequests);
+            }
+        };
         let index = self.channels.iter().position(Option::is_none).unwrap_or(self.channels.len());
         let id = ChannelId(u16::try_from(index).map_err(|_| Error::Internal("channel table"))?);
         let channel = Box::new(Channel {
             remote: message.sender,
-            receive: Receive::new(),
+            receive: Receive::new(share),
             send: Send::new(message.window, message.packet_max),
             failures_owed: 0,
             confirm: Step::Due,
@@ -325,9 +338,9 @@ impl Mux {
     }
 
     /// CHANNEL_DATA.
-    pub fn data(&mut self, recipient: u32, data: &[u8]) -> Result<(), Error> {
+    pub fn data(&mut self, recipient: u32, data: &[u8], now: u64) -> Result<(), Error> {
         let (id, channel) = self.receiving(recipient, msg::CHANNEL_DATA)?;
-        channel.receive.data(recipient, data)?;
+        channel.receive.data(recipient, data, now)?;
         self.wake_reader(id);
         Ok(())
     }
@@ -534,12 +547,12 @@ impl Mux {
     // Output.
 
     /// The next control message, in turn among the channels. Once returned it counts as sent.
-    pub fn poll_control(&mut self) -> Option<Control> {
+    pub fn poll_control(&mut self, now: u64) -> Option<Control> {
         if let Some((recipient, reason)) = self.refusals.pop_front() {
             return Some(Control::Refuse { recipient, reason });
         }
         while let Some(id) = self.due.next() {
-            let message = self.get_mut(id).and_then(|channel| channel.next_control(u32::from(id.0)));
+            let message = self.get_mut(id).and_then(|channel| channel.next_control(u32::from(id.0), now));
             match message {
                 Some(message) => {
                     self.free_if_finished(id);

@@ -14,6 +14,7 @@ use super::handshake::Handshake;
 use super::identity::{NOT_RESOLVED, ServerIdentity};
 use super::stream::TlsStream;
 use crate::limits::{TLS_HANDSHAKE_TIME, TLS_HANDSHAKES, TLS_HEADER};
+use crate::pool::Lane;
 
 /// The server side of TLS, shared by all channels.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Acceptor {
         };
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut server = UnbufferedServerConnection::new(config)?;
-        let mut handshake = Handshake::new(io, &header);
+        let mut handshake = Handshake::new(io, &header, Lane::Clients).await;
         if let Err(error) = handshake.run(&mut server).await {
             // The client may be gone already; what it did wrong is worth more than that.
             let _ = handshake.send_alert(&mut server).await;

@@ -11,6 +11,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::pool::Lane;
+
 use super::clock::Clock;
 use super::der::Certificate;
 use super::error::HandshakeError;
@@ -80,7 +82,7 @@ impl Connector {
                 .map_err(|_| Error::InvalidCertificate(CertificateError::NotValidForName))?,
         };
         let mut client = UnbufferedClientConnection::new(self.0.clone(), name)?;
-        let mut handshake = Handshake::new(io, &[]);
+        let mut handshake = Handshake::new(io, &[], Lane::Targets).await;
         if let Err(error) = handshake.run(&mut client).await {
             // The server may be gone already; what it did wrong is worth more than that.
             let _ = handshake.send_alert(&mut client).await;

@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 use super::error::StreamError;
 use super::record::{RecordError, SUFFIX, Sealer};
 use crate::limits::TLS_PLAINTEXT_MAX;
-use crate::pool::Buffer;
+use crate::pool::{Buffer, Claim, Lane};
 
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
@@ -22,6 +22,7 @@ pub(super) struct Sender {
     sealer: Sealer,
     /// There while any byte is gathered or on its way.
     buffer: Option<Buffer>,
+    claim: Claim,
     /// Plaintext bytes gathered; 0 while `sealed` is not empty.
     plain: usize,
     /// Sealed bytes that are not written yet.
@@ -32,7 +33,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(sealer: Sealer) -> Self {
-        Self { sealer, buffer: None, plain: 0, sealed: 0..0, closed: false }
+        Self { sealer, buffer: None, claim: Claim::new(Lane::Sending), plain: 0, sealed: 0..0, closed: false }
     }
 
     /// Room for at least `least` more bytes of plaintext (at most [`TLS_PLAINTEXT_MAX`]), after
@@ -52,8 +53,16 @@ impl Sender {
         ready!(self.poll_drain(cx, io))?;
         let start = self.sealer.prefix() + self.plain;
         let end = self.sealer.prefix() + TLS_PLAINTEXT_MAX;
-        let buffer = self.buffer.get_or_insert_with(Buffer::take);
-        Poll::Ready(Ok(&mut buffer[start..end]))
+        ready!(self.poll_buffer(cx));
+        Poll::Ready(Ok(self.buffer.as_mut().map(|buffer| &mut buffer[start..end]).unwrap_or_default()))
+    }
+
+    /// Makes sure that there is a buffer.
+    fn poll_buffer(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.buffer.is_none() {
+            self.buffer = Some(ready!(self.claim.poll(cx)));
+        }
+        Poll::Ready(())
     }
 
     /// Counts `count` bytes that were put into the room as gathered.
@@ -87,6 +96,7 @@ impl Sender {
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx, io))?;
         if !self.closed {
+            ready!(self.poll_buffer(cx));
             self.seal_alert(WARNING, AlertDescription::CloseNotify).map_err(StreamError::from)?;
             ready!(self.poll_drain(cx, io))?;
         }
@@ -98,7 +108,8 @@ impl Sender {
     pub(super) fn abort<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S, alert: AlertDescription) {
         if !self.closed {
             self.plain = 0;
-            if self.poll_drain(cx, io).is_ready() && self.seal_alert(FATAL, alert).is_ok() {
+            let free = self.poll_drain(cx, io).is_ready() && self.poll_buffer(cx).is_ready();
+            if free && self.seal_alert(FATAL, alert).is_ok() {
                 let _ = self.poll_drain(cx, io);
             }
             self.closed = true;
@@ -120,6 +131,7 @@ impl Sender {
         secrets: impl FnOnce() -> Result<(u64, ConnectionTrafficSecrets), StreamError>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx, io))?;
+        ready!(self.poll_buffer(cx));
         let secrets = secrets()?;
         self.seal(ContentType::Handshake, message).map_err(StreamError::from)?;
         self.sealer.rekey(secrets).map_err(StreamError::from)?;
@@ -146,10 +158,10 @@ impl Sender {
         Ok(())
     }
 
-    /// Seals a short message of our own; nothing is gathered or on its way.
+    /// Seals a short message of our own; there is a buffer, and nothing is gathered or on its way.
     fn seal(&mut self, content_type: ContentType, message: &[u8]) -> Result<(), RecordError> {
         let start = self.sealer.prefix();
-        let buffer = self.buffer.get_or_insert_with(Buffer::take);
+        let Some(buffer) = &mut self.buffer else { return Err(RecordError::Overflow) };
         buffer[start..start + message.len()].copy_from_slice(message);
         let length = self.sealer.seal(content_type, buffer, message.len())?;
         self.sealed = 0..length;

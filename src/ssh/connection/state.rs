@@ -85,7 +85,7 @@ impl Core {
         Core {
             transport,
             phase,
-            mux: Mux::new(config.channels_max),
+            mux: Mux::new(config.channels_max, config.budget.clone()),
             sig_algs: ServerSigAlgs::Unknown,
             banner: None,
             authenticated: false,
@@ -233,7 +233,7 @@ impl Core {
         match number {
             msg::CHANNEL_DATA => {
                 let message = ChannelData::parse(payload).map_err(malformed)?;
-                self.mux.data(message.recipient, message.data)?;
+                self.mux.data(message.recipient, message.data, self.now)?;
                 if self.sweep_at.is_none() {
                     self.sweep_at = Some(self.heard + limits::SWEEP_MS);
                 }
@@ -442,7 +442,7 @@ impl Core {
                 })
                 && self.asked.push_back(Asked::Keepalive).is_ok();
         }
-        match self.mux.poll_control() {
+        match self.mux.poll_control(self.now) {
             Some(control) => output.packet(|writer| control.encode(writer)),
             None => false,
         }

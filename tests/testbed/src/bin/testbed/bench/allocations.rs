@@ -13,7 +13,17 @@ pub(super) fn measure(report: &mut Report) -> io::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
     let output = Command::new(cargo)
-        .args(["test", "--quiet", "--locked", "--manifest-path", manifest, "--test", "tunnel_cost", "--", "--nocapture"])
+        .args([
+            "test",
+            "--quiet",
+            "--locked",
+            "--manifest-path",
+            manifest,
+            "--test",
+            "tunnel_cost",
+            "--",
+            "--nocapture",
+        ])
         .stderr(Stdio::inherit())
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

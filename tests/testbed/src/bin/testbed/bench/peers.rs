@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use testbed::certs::{PkiCredential, PkiFactory};
-use testbed::client::{TlsClient, alpn};
+use testbed::client::TlsClient;
 use testbed::dir::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
@@ -135,8 +135,8 @@ impl Chain {
     pub(super) async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.door).await?;
         stream.set_nodelay(true)?;
-        // stunnel is told to choose the same name, so that both sides do the same handshake.
-        self.tls.handshake(stream, &[alpn::TCP], Some(&self.certificate)).await
+        // Debian's stunnel chooses no ALPN name as a server.
+        self.tls.handshake(stream, &[], Some(&self.certificate)).await
     }
 
     /// What runs on the box: the SSH client and stunnel.
@@ -244,11 +244,33 @@ fn arguments(
     let (host, cipher) = (format!("{user}@{}", relay.ip()), cipher.ssh());
     let words: Vec<&str> = match client {
         SshClient::OpenSsh => vec![
-            "-F", "none", "-N", "-T", "-i", &key, "-p", &port, "-R", &forward, "-c", cipher,
-            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-            "-o", "ExitOnForwardFailure=yes", "-o", "IdentitiesOnly=yes", &host,
+            "-F",
+            "none",
+            "-N",
+            "-T",
+            "-i",
+            &key,
+            "-p",
+            &port,
+            "-R",
+            &forward,
+            "-c",
+            cipher,
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "LogLevel=ERROR",
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+            &host,
         ],
-        SshClient::Dropbear => vec!["-N", "-T", "-y", "-y", "-i", &key, "-p", &port, "-R", &forward, "-c", cipher, &host],
+        SshClient::Dropbear => {
+            vec!["-N", "-T", "-y", "-y", "-i", &key, "-p", &port, "-R", &forward, "-c", cipher, &host]
+        }
     };
     words.into_iter().map(str::to_owned).collect()
 }

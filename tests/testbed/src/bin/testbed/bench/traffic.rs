@@ -83,12 +83,7 @@ pub(super) struct Latency {
 }
 
 /// So many round trips on one tunnel, while `bulk` others send all they can in each of these ways.
-pub(super) async fn latency(
-    contestant: &Contestant,
-    samples: usize,
-    bulk: usize,
-    ways: &[Way],
-) -> io::Result<Latency> {
+pub(super) async fn latency(contestant: &Contestant, samples: usize, bulk: usize, ways: &[Way]) -> io::Result<Latency> {
     let mut loads = JoinSet::new();
     for &way in ways {
         for _ in 0..bulk {
