@@ -223,6 +223,14 @@ impl Connection {
         self.core.write(id, data)
     }
 
+    /// What [`Connection::channel_write`] would say to very much data, without sending any.
+    pub fn channel_capacity(&mut self, id: ChannelId) -> Write {
+        if self.core.failed.is_some() {
+            return Write::Closed;
+        }
+        self.core.capacity(id)
+    }
+
     /// Sends EOF.
     pub fn channel_shutdown(&mut self, id: ChannelId) {
         self.core.mux.shutdown(id);

@@ -188,7 +188,7 @@ impl Receive {
         if core::mem::take(&mut self.grow) {
             self.rest = false;
             let window = self.share.bytes();
-            let wanted = if window < CHANNEL_WINDOW { (2 * window).min(CHANNEL_WINDOW) } else { 2 * window };
+            let wanted = if window < CHANNEL_WINDOW { CHANNEL_WINDOW } else { 2 * window };
             self.unreturned += self.share.grow(wanted - window);
         } else {
             let less = if self.rest { self.unreturned } else { self.share.excess().min(self.unreturned / 2) };

@@ -3,13 +3,14 @@
 //! What arrives changes state and never produces output; output is derived from that state when there is room for it
 //! ([`Mux::poll_control`]). So the link is read no matter how slowly the peer, or a target, reads.
 
+use super::channel_set::Set;
 use super::error::Error;
 use super::flow::{Receive, Send};
 use super::msg::{self, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure, Message, Rest};
 use super::wire::{Reader, Sink};
 use crate::budget::Budget;
 use crate::limits::ssh::{
-    CHANNEL_IDLE_MAX, CHANNELS_MAX, FAILURES_OWED_MAX, RECEIVE_DATA_MAX, REFUSALS_MAX, SEND_DATA_MAX,
+    CHANNEL_IDLE_MAX, CHANNELS_MAX, FAILURES_OWED_MAX, RECEIVE_DATA_MAX, REFUSALS_MAX, SEND_DATA_MAX, SMALL_DATA,
 };
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ impl ChannelId {
         self.0
     }
 
-    fn index(self) -> usize {
+    pub(super) fn index(self) -> usize {
         usize::from(self.0)
     }
 }
@@ -140,6 +141,8 @@ struct Channel {
     released: bool,
     read_blocked: bool,
     write_blocked: bool,
+    /// The last packet was a small one, or there was none.
+    small: bool,
     ready: Ready,
 }
 
@@ -183,53 +186,6 @@ impl Channel {
         if self.close == Step::Due {
             self.close = Step::Done;
             return Some(Control::Close { recipient });
-        }
-        None
-    }
-}
-
-/// A set of channels, and a place to go round it from.
-#[derive(Default)]
-struct Set {
-    bits: [u32; CHANNELS_MAX / 32],
-    cursor: u16,
-}
-
-impl Set {
-    fn insert(&mut self, id: ChannelId) {
-        if let Some(word) = self.bits.get_mut(id.index() / 32) {
-            *word |= 1 << (id.0 % 32);
-        }
-    }
-
-    fn remove(&mut self, id: ChannelId) {
-        if let Some(word) = self.bits.get_mut(id.index() / 32) {
-            *word &= !(1 << (id.0 % 32));
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bits.iter().all(|word| *word == 0)
-    }
-
-    /// The next member behind the one found last, all the way round. It stays a member.
-    fn next(&mut self) -> Option<ChannelId> {
-        let start = usize::from(self.cursor);
-        // The word that the cursor is in comes twice: its part behind the cursor first, the part before it last.
-        for step in 0..=self.bits.len() {
-            let index = (start / 32 + step) % self.bits.len();
-            let mut word = self.bits.get(index).copied().unwrap_or_default();
-            let behind = u32::MAX << (start % 32);
-            if step == 0 {
-                word &= behind;
-            } else if step == self.bits.len() {
-                word &= !behind;
-            }
-            if word != 0 {
-                let found = (index * 32) as u16 + word.trailing_zeros() as u16;
-                self.cursor = (found + 1) % CHANNELS_MAX as u16;
-                return Some(ChannelId(found));
-            }
         }
         None
     }
@@ -325,6 +281,7 @@ impl Mux {
             released: false,
             read_blocked: false,
             write_blocked: false,
+            small: true,
             ready: Ready { opened: true, ..Ready::default() },
         });
         match self.channels.get_mut(index) {
@@ -489,6 +446,11 @@ impl Mux {
         }
     }
 
+    /// Whether the channel's packets are small: then room for a small one is enough to go on.
+    pub fn is_small(&mut self, id: ChannelId) -> bool {
+        self.get_mut(id).is_some_and(|channel| channel.small)
+    }
+
     /// Whether the peer has been told that the channel is open.
     pub fn is_confirmed(&mut self, id: ChannelId) -> bool {
         self.get_mut(id).is_none_or(|channel| channel.confirm == Step::Done)
@@ -498,6 +460,7 @@ impl Mux {
     pub fn sent(&mut self, id: ChannelId, n: usize) {
         if let Some(channel) = self.get_mut(id) {
             channel.send.sent(n);
+            channel.small = n <= SMALL_DATA;
         }
     }
 

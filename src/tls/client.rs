@@ -9,9 +9,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 
 use crate::pool::Lane;
+use crate::room::Outlet;
 
 use super::clock::Clock;
 use super::der::Certificate;
@@ -71,7 +72,7 @@ impl Connector {
     ///
     /// # Errors
     /// Why the handshake failed.
-    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    pub async fn connect<S: AsyncRead + Outlet + Unpin>(
         &self,
         io: S,
         host: &Host,

@@ -6,18 +6,22 @@ use core::task::{Context, Poll, ready};
 use std::io;
 
 use rustls::{AlertDescription, ConnectionTrafficSecrets, ContentType};
-use tokio::io::AsyncWrite;
 
 use super::error::StreamError;
 use super::record::{RecordError, SUFFIX, Sealer};
 use crate::limits::TLS_PLAINTEXT_MAX;
 use crate::pool::{Buffer, Claim, Lane};
+use crate::room::Outlet;
+
+/// A record is not made smaller than this, however little the stream below takes: 22 bytes of each are not data.
+const RECORD_LEAST: usize = 512;
 
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 
 /// At most one record is gathered or on its way, in one buffer: a peer that does not read stops the
-/// writer, not the gateway.
+/// writer, not the gateway. It is no larger than what the stream below takes at once, and there is no
+/// buffer before it takes anything: to wait for a slow peer costs no memory.
 pub(super) struct Sender {
     sealer: Sealer,
     /// There while any byte is gathered or on its way.
@@ -25,6 +29,8 @@ pub(super) struct Sender {
     claim: Claim,
     /// Plaintext bytes gathered; 0 while `sealed` is not empty.
     plain: usize,
+    /// How many may be gathered in this record: what the stream below takes at once.
+    most: usize,
     /// Sealed bytes that are not written yet.
     sealed: Range<usize>,
     /// The last alert was sealed: nothing may follow it.
@@ -33,12 +39,20 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(sealer: Sealer) -> Self {
-        Self { sealer, buffer: None, claim: Claim::new(Lane::Sending), plain: 0, sealed: 0..0, closed: false }
+        Self {
+            sealer,
+            buffer: None,
+            claim: Claim::new(Lane::Sending),
+            plain: 0,
+            most: TLS_PLAINTEXT_MAX,
+            sealed: 0..0,
+            closed: false,
+        }
     }
 
     /// Room for at least `least` more bytes of plaintext (at most [`TLS_PLAINTEXT_MAX`]), after
     /// what is gathered. Waits until the record before has gone out.
-    pub(super) fn poll_room<S: AsyncWrite + Unpin>(
+    pub(super) fn poll_room<S: Outlet + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut S,
@@ -47,12 +61,16 @@ impl Sender {
         if self.closed {
             return Poll::Ready(Err(StreamError::Closed.into()));
         }
-        if self.plain + least > TLS_PLAINTEXT_MAX {
+        if self.plain + least > self.most {
             self.seal_gathered().map_err(StreamError::from)?;
         }
         ready!(self.poll_drain(cx, io))?;
+        if self.plain == 0 {
+            let taken = ready!(io.poll_capacity(cx)).saturating_sub(self.sealer.prefix() + SUFFIX);
+            self.most = taken.clamp(least.max(RECORD_LEAST), TLS_PLAINTEXT_MAX);
+        }
         let start = self.sealer.prefix() + self.plain;
-        let end = self.sealer.prefix() + TLS_PLAINTEXT_MAX;
+        let end = self.sealer.prefix() + self.most;
         ready!(self.poll_buffer(cx));
         Poll::Ready(Ok(self.buffer.as_mut().map(|buffer| &mut buffer[start..end]).unwrap_or_default()))
     }
@@ -67,7 +85,7 @@ impl Sender {
 
     /// Counts `count` bytes that were put into the room as gathered.
     pub(super) fn gathered(&mut self, count: usize) {
-        self.plain = TLS_PLAINTEXT_MAX.min(self.plain + count);
+        self.plain = self.most.min(self.plain + count);
         self.release();
     }
 
@@ -79,21 +97,13 @@ impl Sender {
     }
 
     /// Seals what is gathered and writes all of it out.
-    pub(super) fn poll_flush<S: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut S,
-    ) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush<S: Outlet + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
         self.seal_gathered().map_err(StreamError::from)?;
         self.poll_drain(cx, io)
     }
 
     /// As [`poll_flush`](Self::poll_flush), and a close_notify after it.
-    pub(super) fn poll_close<S: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut S,
-    ) -> Poll<io::Result<()>> {
+    pub(super) fn poll_close<S: Outlet + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx, io))?;
         if !self.closed {
             ready!(self.poll_buffer(cx));
@@ -105,7 +115,7 @@ impl Sender {
 
     /// Tells the peer what it did wrong, as far as that is possible without waiting. What was
     /// gathered is dropped, and nothing can be written any more.
-    pub(super) fn abort<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S, alert: AlertDescription) {
+    pub(super) fn abort<S: Outlet + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S, alert: AlertDescription) {
         if !self.closed {
             self.plain = 0;
             let free = self.poll_drain(cx, io).is_ready() && self.poll_buffer(cx).is_ready();
@@ -123,7 +133,7 @@ impl Sender {
 
     /// Sends `message` (a KeyUpdate) under the old key, after what is gathered, and goes on with the
     /// new one.
-    pub(super) fn poll_rekey<S: AsyncWrite + Unpin>(
+    pub(super) fn poll_rekey<S: Outlet + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut S,
@@ -173,7 +183,7 @@ impl Sender {
         self.seal(ContentType::Alert, &[level, alert.into()])
     }
 
-    fn poll_drain<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
+    fn poll_drain<S: Outlet + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
         while let Some(buffer) = self.buffer.as_ref().filter(|_| !self.sealed.is_empty()) {
             match ready!(Pin::new(&mut *io).poll_write(cx, &buffer[self.sealed.clone()]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

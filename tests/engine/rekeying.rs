@@ -43,10 +43,11 @@ fn bytes_and_time_make_new_keys_due() {
     pair.run().unwrap();
     assert!(pair.server.exchanges >= 2, "by what was sent");
     let before = pair.server.exchanges;
-    for _ in 0..4 {
-        pair.server.send(ChannelData { recipient: 0, data: &[2; 20_000] });
+    for _ in 0..60_000 / limits::WINDOW_START + 1 {
+        pair.server.send(ChannelData { recipient: 0, data: &[2; limits::WINDOW_START] });
         pair.run().unwrap();
         pair.read(id);
+        pair.run().unwrap();
     }
     assert!(pair.server.exchanges > before, "by what was received");
     let before = pair.server.exchanges;

@@ -12,7 +12,9 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: testbed demo             build the agent, run it against a platform and a relay on this machine, and show what it does
        testbed serve            keep a platform and a relay running for an agent that you start by hand
-       testbed bench [--quick]  measure the agent beside its limits and its peers; a full run writes targets/PERFORMANCE.md
+       testbed bench [--quick] [--only PART]
+                                measure the agent beside its limits and its peers; a full run writes targets/PERFORMANCE.md;
+                                parts: memory, idle, allocations, aes, chacha, starts, lines
 
 EDGE_GATEWAY_BIN names an agent to use instead of building one.";
 
@@ -22,16 +24,15 @@ async fn main() -> ExitCode {
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["demo"] => demo::run().await,
         ["serve"] => serve::run().await,
-        ["bench"] => bench::run(false).await,
-        ["bench", "--quick"] => bench::run(true).await,
+        ["bench", options @ ..] => match bench::Options::parse(options) {
+            Some(options) => bench::run(&options).await,
+            None => return usage(),
+        },
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(64);
-        }
+        _ => return usage(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,4 +41,9 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(64)
 }

@@ -21,7 +21,7 @@ const TUNNELS: &str = "160";
 /// One that runs.
 pub(super) enum Contestant {
     Agent(Box<Served>),
-    Chain(Chain),
+    Chain(Box<Chain>),
 }
 
 impl Contestant {

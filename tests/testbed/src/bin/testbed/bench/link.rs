@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::contestant::{Contestant, LIMIT, Served, builder, settings};
+use super::contestant::{Contestant, LIMIT, Served, builder};
 use super::limit::Cipher;
 use super::peers::{Chain, SshClient};
 use super::report::{Report, Target};
@@ -31,15 +31,27 @@ pub(super) struct Line {
     pub(super) round_trip: Duration,
     /// Bytes a second, each way.
     pub(super) rate: f64,
+    /// Packets in a hundred that do not arrive.
+    pub(super) loss: u32,
 }
 
 impl Line {
     pub(super) const fn new(round_trip_ms: u64, megabits: f64) -> Line {
-        Line { round_trip: Duration::from_millis(round_trip_ms), rate: megabits * 1e6 / 8.0 }
+        Line { round_trip: Duration::from_millis(round_trip_ms), rate: megabits * 1e6 / 8.0, loss: 0 }
+    }
+
+    /// The same with packets lost.
+    pub(super) const fn losing(self, loss: u32) -> Line {
+        Line { loss, ..self }
+    }
+
+    pub(super) fn megabits(self) -> f64 {
+        self.rate * 8.0 / 1e6
     }
 
     fn name(self) -> String {
-        format!("{} ms, {:.0} Mbit/s", self.round_trip.as_millis(), self.rate * 8.0 / 1e6)
+        let loss = if self.loss > 0 { format!(", {} % lost", self.loss) } else { String::new() };
+        format!("{} ms, {:.0} Mbit/s{loss}", self.round_trip.as_millis(), self.megabits())
     }
 }
 
@@ -133,10 +145,18 @@ pub(super) async fn measure(report: &mut Report, program: &Path, service: &Servi
             continue;
         }
         let through = async |server| lay(line, server, &mut tasks).await;
-        let chain = Chain::start(SshClient::OpenSsh, Cipher::Aes, service.addr(), through).await?;
-        one(report, SshClient::OpenSsh.name(), line, &Contestant::Chain(chain), scale).await?;
+        let chain = Chain::start(SshClient::OpenSsh, Cipher::Aes, service.addr(), Ipv4Addr::LOCALHOST, through).await?;
+        peer(report, line, chain, scale).await;
     }
     Ok(())
+}
+
+/// A peer that breaks is no reason to measure nothing else.
+pub(super) async fn peer(report: &mut Report, line: Line, chain: Chain, scale: &Scale) {
+    let name = SshClient::OpenSsh.name();
+    if let Err(error) = one(report, name, line, &Contestant::Chain(Box::new(chain)), scale).await {
+        report.skip(&format!("the rest of {name}, {}", line.name()), &error.to_string());
+    }
 }
 
 async fn agent_over(line: Line, program: &Path, service: &Service, tasks: &mut JoinSet<()>) -> io::Result<Served> {
@@ -144,14 +164,15 @@ async fn agent_over(line: Line, program: &Path, service: &Service, tasks: &mut J
     let shape = Arc::new(|spec: testbed::certs::CertSpec| spec.principals(&["127.0.0.1"]));
     let bed = builder(Cipher::Aes).relay(|relay| relay.host_key = HostKey::Shaped(shape)).start().await?;
     let begins = lay(line, bed.relay.ssh_addr(), tasks).await?;
-    let config = settings(bed.new_agent(program)?).env("EDGE_GATEWAY_RELAY_PORT", begins.port().to_string());
+    // The usual settings: how large a window may be depends on how many there may be.
+    let config = bed.new_agent(program)?.env("EDGE_GATEWAY_RELAY_PORT", begins.port().to_string());
     let started = std::time::Instant::now();
     let agent = Agent::start(&config)?;
     bed.wait_for_gateway(LIMIT).await?;
     Ok(Served::new(bed, agent, config, started, Cipher::Aes, service.addr()))
 }
 
-async fn one(report: &mut Report, name: &str, line: Line, it: &Contestant, scale: &Scale) -> io::Result<()> {
+pub(super) async fn one(report: &mut Report, name: &str, line: Line, it: &Contestant, scale: &Scale) -> io::Result<()> {
     let of = |what: &str| format!("{}: {name}: {what}", line.name());
     let bytes = (line.rate * scale.line_time.as_secs_f64()) as u64;
     for way in Way::BOTH {
@@ -176,9 +197,4 @@ async fn one(report: &mut Report, name: &str, line: Line, it: &Contestant, scale
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-/// Lines of the kernel's own, with loss. Says why there are none.
-pub(super) fn netem(report: &mut Report) {
-    report.skip("links with loss in a network namespace", "this kernel has no netem");
 }

@@ -48,14 +48,14 @@ pub(super) fn facts(program: &Path, took: Duration, quick: bool) -> io::Result<V
     Ok(facts)
 }
 
-/// Writes the JSON, and after a full run the page.
-pub(super) fn write(report: &Report, facts: &[(&str, String)], quick: bool) -> io::Result<()> {
+/// Writes the JSON, and if it is wanted the page.
+pub(super) fn write(report: &Report, facts: &[(&str, String)], page: bool) -> io::Result<()> {
     let root = root();
     let json = root.join("target/bench.json");
     fs::create_dir_all(root.join("target"))?;
     fs::write(&json, format!("{:#}\n", report.json(facts)))?;
     println!("\nJSON: target/bench.json");
-    if !quick {
+    if page {
         let notes = fs::read_to_string(root.join("targets/performance-notes.md"))?;
         fs::write(root.join("targets/PERFORMANCE.md"), report.page(facts, &notes))?;
         println!("page: targets/PERFORMANCE.md");

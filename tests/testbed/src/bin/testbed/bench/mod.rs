@@ -10,10 +10,12 @@ mod machine;
 mod memory;
 mod peers;
 mod report;
+mod shaped;
 mod traffic;
 
 use std::io;
-use std::path::Path;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use testbed::load;
@@ -48,20 +50,20 @@ pub(super) struct Scale {
 }
 
 const FULL: Scale = Scale {
-    bulk: 1024 * MIB,
+    bulk: 512 * MIB,
     limit: Duration::from_secs(2),
-    rounds: 5,
-    samples: 4000,
-    opens: 200,
+    rounds: 3,
+    samples: 3000,
+    opens: 100,
     idle_tunnels: 64,
-    busy: Duration::from_secs(5),
+    busy: Duration::from_secs(4),
     sweep: Duration::from_secs(22),
     after_load: Duration::from_secs(60),
-    idle: Duration::from_secs(120),
+    idle: Duration::from_secs(60),
     relay_away: Duration::from_secs(5),
-    lines: &[Line::new(40, 10.0), Line::new(40, 100.0), Line::new(100, 10.0), Line::new(100, 100.0)],
-    line_time: Duration::from_secs(6),
-    line_samples: 100,
+    lines: &[Line::new(40, 10.0), Line::new(100, 100.0)],
+    line_time: Duration::from_secs(5),
+    line_samples: 50,
 };
 
 const QUICK: Scale = Scale {
@@ -81,29 +83,110 @@ const QUICK: Scale = Scale {
     line_samples: 15,
 };
 
+/// What is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    quick: bool,
+    only: Option<Part>,
+    /// A line and a file for what was measured over it: this is the copy in the namespace.
+    inside: Option<(String, PathBuf)>,
+}
+
+/// A part of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Memory,
+    Idle,
+    Allocations,
+    Aes,
+    ChaCha,
+    Starts,
+    Lines,
+}
+
+impl Options {
+    /// `None` for what is no option.
+    pub(crate) fn parse(mut words: &[&str]) -> Option<Options> {
+        let mut options = Options::default();
+        loop {
+            words = match words {
+                [] => return Some(options),
+                ["--quick", rest @ ..] => {
+                    options.quick = true;
+                    rest
+                }
+                ["--only", part, rest @ ..] => {
+                    options.only = Some(Part::named(part)?);
+                    rest
+                }
+                ["--inside", line, file, rest @ ..] => {
+                    options.inside = Some(((*line).to_owned(), file.into()));
+                    rest
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+}
+
+impl Part {
+    fn named(name: &str) -> Option<Part> {
+        Some(match name {
+            "memory" => Part::Memory,
+            "idle" => Part::Idle,
+            "allocations" => Part::Allocations,
+            "aes" => Part::Aes,
+            "chacha" => Part::ChaCha,
+            "starts" => Part::Starts,
+            "lines" => Part::Lines,
+            _ => return None,
+        })
+    }
+}
+
 /// Runs all of it and says what was missed. A full run writes the page.
-pub(crate) async fn run(quick: bool) -> io::Result<()> {
-    let scale = if quick { &QUICK } else { &FULL };
+pub(crate) async fn run(options: &Options) -> io::Result<()> {
+    let scale = if options.quick { &QUICK } else { &FULL };
     let (started, transcript) = (Instant::now(), Transcript::start());
     let program = crate::build::agent(&transcript)?;
     let mut report = Report::default();
     let service = load::target().await?;
-
-    let served = Served::start(&program, Cipher::Aes, service.addr(), |config| config).await?;
-    let agent = Contestant::Agent(Box::new(served));
-    memory::measure(&mut report, &agent, scale).await?;
-    life::idle(&mut report, &agent, scale).await?;
-    drop(agent);
-    allocations::measure(&mut report)?;
-    for cipher in [Cipher::Aes, Cipher::ChaCha] {
-        compare(&mut report, &program, cipher, &service, scale).await?;
+    if let Some((line, file)) = &options.inside {
+        return shaped::inside(line, file, &program, &service, scale).await;
     }
-    life::starts(&mut report, &program, &service, scale).await?;
-    link::measure(&mut report, &program, &service, scale).await?;
-    link::netem(&mut report);
 
-    let facts = machine::facts(&program, started.elapsed(), quick)?;
-    machine::write(&report, &facts, quick)?;
+    if options.wants(Part::Memory) || options.wants(Part::Idle) {
+        let served = Served::start(&program, Cipher::Aes, service.addr(), |config| config).await?;
+        let agent = Contestant::Agent(Box::new(served));
+        if options.wants(Part::Memory) {
+            memory::measure(&mut report, &agent, scale).await?;
+        }
+        if options.wants(Part::Idle) {
+            life::idle(&mut report, &agent, scale).await?;
+        }
+    }
+    if options.wants(Part::Allocations) {
+        allocations::measure(&mut report)?;
+    }
+    for (part, cipher) in [(Part::Aes, Cipher::Aes), (Part::ChaCha, Cipher::ChaCha)] {
+        if options.wants(part) {
+            compare(&mut report, &program, cipher, &service, scale).await?;
+        }
+    }
+    if options.wants(Part::Starts) {
+        life::starts(&mut report, &program, &service, scale).await?;
+    }
+    if options.wants(Part::Lines) {
+        link::measure(&mut report, &program, &service, scale).await?;
+        shaped::measure(&mut report, &program, options.quick, scale).await?;
+    }
+
+    let facts = machine::facts(&program, started.elapsed(), options.quick)?;
+    machine::write(&report, &facts, !options.quick && options.only.is_none())?;
     println!("\n{} targets missed", report.missed());
     Ok(())
 }
@@ -133,10 +216,12 @@ async fn compare(
         let (time, bytes) = (scale.limit, scale.bulk);
         let limits = move || {
             let tcp = (limit::tcp(Middle::Splice, bytes)?, limit::tcp(Middle::Copy, bytes)?);
-            io::Result::Ok((limit::two_passes(cipher, time)?, tcp))
+            let passes = |neighbour| limit::two_passes(cipher, time, neighbour);
+            io::Result::Ok((passes(false)?, passes(true)?, tcp))
         };
-        let (passes, (splice, copy)) = tokio::task::spawn_blocking(limits).await??;
+        let (passes, beside, (splice, copy)) = tokio::task::spawn_blocking(limits).await??;
         report.row(format!("limit: two passes of {} in ring", cipher.name()), passes, "CPU s/GiB");
+        report.row("limit: the same beside a busy neighbour", beside, "CPU s/GiB");
         report.row("limit: TCP spliced in the kernel", splice, "CPU s/GiB");
         report.row("limit: TCP through a 16 KiB buffer", copy, "CPU s/GiB");
         (passes, copy)
@@ -181,8 +266,9 @@ async fn compare(
             report.skip(&format!("{}, {}", client.name(), cipher.name()), &why);
             continue;
         }
-        let chain = Chain::start(client, cipher, service.addr(), async |server| Ok(server)).await?;
-        let chain = Contestant::Chain(chain);
+        let chain =
+            Chain::start(client, cipher, service.addr(), Ipv4Addr::LOCALHOST, async |server| Ok(server)).await?;
+        let chain = Contestant::Chain(Box::new(chain));
         for tunnels in [1, 8] {
             for (way, best) in Way::BOTH.into_iter().zip(&mut best) {
                 let moved = traffic::throughput(&chain, way, tunnels, scale.bulk).await?;
@@ -227,4 +313,20 @@ async fn waits(report: &mut Report, who: &str, it: &Contestant, scale: &Scale, a
         report.row(name, times, "times");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_come_in_any_order_and_nothing_else_passes() {
+        assert_eq!(Options::parse(&[]), Some(Options::default()));
+        let both = Some(Options { quick: true, only: Some(Part::Lines), inside: None });
+        assert_eq!(Options::parse(&["--quick", "--only", "lines"]), both);
+        assert_eq!(Options::parse(&["--only", "lines", "--quick"]), both);
+        for words in [&["--only"][..], &["--only", "all"], &["quick"]] {
+            assert_eq!(Options::parse(words), None, "{words:?}");
+        }
+    }
 }

@@ -100,17 +100,19 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// Starts it; `through` is where the SSH client finds the server, given where the server is.
+    /// Starts it with the server on `host`; `through` is where the SSH client finds the server, given where it is.
     pub(super) async fn start(
         client: SshClient,
         cipher: Cipher,
         target: SocketAddr,
+        host: Ipv4Addr,
         through: impl AsyncFnOnce(SocketAddr) -> io::Result<SocketAddr>,
     ) -> io::Result<Chain> {
         let folder = TempDir::new()?;
         let pki = std::sync::Arc::new(PkiFactory::new());
         let at = |name: &str| folder.path().join(name);
-        let [server, inside, door] = [free_port().await?, free_port().await?, free_port().await?];
+        let here = Ipv4Addr::LOCALHOST;
+        let [server, inside, door] = [free_port(host).await?, free_port(here).await?, free_port(here).await?];
         let key = make_key(client, &folder)?;
         let sshd = start_sshd(&folder, server)?;
         reachable(server).await?;
@@ -146,8 +148,8 @@ impl Chain {
 }
 
 /// A port that was free a moment ago. These programs can't tell which one they took.
-async fn free_port() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()
+async fn free_port(host: Ipv4Addr) -> io::Result<SocketAddr> {
+    TcpListener::bind((host, 0)).await?.local_addr()
 }
 
 async fn reachable(address: SocketAddr) -> io::Result<()> {

@@ -33,7 +33,7 @@ struct Row {
     section: &'static str,
     name: String,
     value: f64,
-    unit: &'static str,
+    unit: String,
     target: Option<Target>,
 }
 
@@ -62,11 +62,22 @@ impl Report {
         self.add(name.into(), value, unit, Some(target));
     }
 
-    fn add(&mut self, name: String, value: f64, unit: &'static str, target: Option<Target>) {
-        let row = Row { section: self.section, name, value, unit, target };
+    fn add(&mut self, name: String, value: f64, unit: &str, target: Option<Target>) {
+        let row = Row { section: self.section, name, value, unit: unit.to_owned(), target };
         let wanted = target.map(|target| format!("{:>12}  {}", target.text(), row.verdict())).unwrap_or_default();
         println!("  {:<58} {:>10} {:<12}{wanted}", row.name, number(value), row.unit);
         self.rows.push(row);
+    }
+
+    /// The rows of another run's JSON, which has printed them.
+    pub(super) fn take_over(&mut self, other: &Value) {
+        for row in other["rows"].as_array().into_iter().flatten() {
+            let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+            let (name, value, unit) = (text("name"), row["value"].as_f64().unwrap_or_default(), text("unit"));
+            let target = row["most"].as_f64().map(Target::AtMost);
+            let target = target.or_else(|| row["least"].as_f64().map(Target::AtLeast));
+            self.rows.push(Row { section: self.section, name, value, unit, target });
+        }
     }
 
     /// What could not be measured, and why.
@@ -127,9 +138,14 @@ impl Row {
     }
 
     fn json(&self) -> Value {
+        let (most, least) = match self.target {
+            Some(Target::AtMost(most)) => (Some(most), None),
+            Some(Target::AtLeast(least)) => (None, Some(least)),
+            None => (None, None),
+        };
         json!({
             "section": self.section, "name": self.name, "value": self.value, "unit": self.unit,
-            "wanted": self.target.map(Target::text), "met": self.target.map(|target| target.is_met(self.value)),
+            "most": most, "least": least, "met": self.target.map(|target| target.is_met(self.value)),
         })
     }
 }
@@ -160,6 +176,9 @@ mod tests {
         let json = report.json(&[("commit", "abc".to_owned())]);
         assert_eq!(json["rows"][0]["met"], false);
         assert_eq!(json["rows"][2]["met"], Value::Null);
+        let mut other = Report::default();
+        other.take_over(&json);
+        assert_eq!((other.missed(), other.json(&[])["rows"][1]["least"].as_f64()), (1, Some(0.8)));
         let page = report.page(&[("commit", "abc".to_owned())], "Why.\n");
         for line in ["- commit: abc", "| idle | 2.50 MiB | <= 2.00 | missed |", "| ratio | 0.900  | >= 0.800 | met |"] {
             assert!(page.contains(line), "{page}");

@@ -47,8 +47,20 @@ pub(super) struct Moved {
     pub(super) user: f64,
 }
 
+/// For one measurement: more than any that works takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("nothing for {} s", PATIENCE.as_secs()));
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
+}
+
 /// Moves `bytes` in all over so many tunnels at once.
 pub(super) async fn throughput(contestant: &Contestant, way: Way, tunnels: usize, bytes: u64) -> io::Result<Moved> {
+    in_time(move_all(contestant, way, tunnels, bytes)).await
+}
+
+async fn move_all(contestant: &Contestant, way: Way, tunnels: usize, bytes: u64) -> io::Result<Moved> {
     let mut streams = Vec::new();
     for _ in 0..tunnels {
         let mut stream = contestant.connect().await?;
