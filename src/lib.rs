@@ -5,6 +5,7 @@
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod api;
+pub mod budget;
 pub mod bundle;
 pub mod calendar;
 pub mod chain;

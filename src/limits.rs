@@ -9,18 +9,23 @@ pub mod ssh {
     /// Largest binary packet accepted, all fields and the MAC included (RFC 4253 section 6.1). No RAM of its own: see [`INPUT_BUFFER`].
     pub const PACKET_MAX: usize = 35_000;
 
-    /// Bytes read from the socket and not yet consumed: one packet of [`PACKET_MAX`] and room for the next read. 40 KiB per connection.
-    pub const INPUT_BUFFER: usize = 40 * 1024;
+    /// Bytes read from the socket and not yet consumed: one packet of [`PACKET_MAX`] and room for the next read. 39 KiB per connection.
+    pub const INPUT_BUFFER: usize = 39 * 1024;
 
-    /// Sealed packets that the socket has not taken: two full data packets and [`CONTROL_RESERVE`]. 36 KiB per connection.
-    pub const OUTPUT_BUFFER: usize = 36 * 1024;
+    /// Sealed packets that the socket has not taken: two full data packets, a small one and [`CONTROL_RESERVE`]. 37 KiB per
+    /// connection.
+    pub const OUTPUT_BUFFER: usize = 37 * 1024;
 
     /// The part of [`OUTPUT_BUFFER`] that channel data never fills: a KEXINIT and the 1,216 bytes of a post-quantum key exchange
     /// must always fit behind it.
     pub const CONTROL_RESERVE: usize = 3 * 1024;
 
-    /// Largest piece of channel data sent in one packet. Two of them fit in [`OUTPUT_BUFFER`], so that channels can take turns.
-    pub const SEND_DATA_MAX: usize = 16 * 1024;
+    /// Largest piece of channel data sent in one packet: a full TLS record, so that each costs one packet. Two of them fit in
+    /// [`OUTPUT_BUFFER`], so that channels can take turns.
+    pub const SEND_DATA_MAX: usize = 16 * 1024 + 128;
+
+    /// A channel whose last packet carried no more than this is not bulk: it need not wait for room for a full packet.
+    pub const SMALL_DATA: usize = 1024;
 
     /// Room that a control message of a channel takes at most. No RAM of its own.
     pub const CONTROL_MESSAGE_MAX: usize = 64;
@@ -29,12 +34,24 @@ pub mod ssh {
     /// below [`PACKET_MAX`].
     pub const RECEIVE_DATA_MAX: usize = 32 * 1024;
 
-    /// Receive window of a channel and the size of its ring buffer. 60 KiB per channel, from its first byte until it has been
-    /// empty for [`SWEEP_MS`].
+    /// Receive window of a new or resting channel. Of each channel's window this much is sure; the rest is lent to it by the
+    /// budget ([`MEMORY_DEFAULT`](super::MEMORY_DEFAULT)). The storage for it grows with what lies in it, from the first byte
+    /// on, and goes when it has been empty for [`SWEEP_MS`].
+    pub const WINDOW_START: usize = 8 * 1024;
+
+    /// What a window grows to with use, if the budget allows: what a near peer needs. 60 KiB per channel at most.
     pub const CHANNEL_WINDOW: usize = 60 * 1024;
 
-    /// Credit goes back to the peer when this much of the window has been read.
-    pub const CREDIT_THRESHOLD: usize = CHANNEL_WINDOW / 2;
+    /// What a window grows to over a long line, where each doubling makes it faster and the budget allows: 100 ms of 160 Mbit/s.
+    /// RAM of the budget, beyond [`CHANNEL_BUSY_MAX`], and only for bytes that a target has not taken yet. The default budget
+    /// lends one tunnel 1.5 MiB.
+    pub const WINDOW_MAX: usize = 2 * 1024 * 1024;
+
+    /// A line on which bytes come back sooner than this is near.
+    pub const NEAR_MS: u64 = 4;
+
+    /// A target that leaves bytes lying this long is slower than the line: a larger window would not help.
+    pub const READER_SLOW_MS: u64 = 8;
 
     /// Most channels at once; the next one is refused with `SSH_OPEN_RESOURCE_SHORTAGE`. The table costs a pointer each.
     pub const CHANNELS_MAX: usize = 256;
@@ -105,17 +122,23 @@ pub mod ssh {
     /// Most addresses of one host name that are tried. A socket each while they race.
     pub const ADDRESSES_MAX: usize = 8;
 
+    /// Bytes of the relay's socket that are not under way yet, when the kernel takes more: what one tunnel sends waits behind
+    /// what another sent before. Kernel memory.
+    pub const UNSENT_MAX: u32 = 32 * 1024;
+
     /// How long a clean stop waits for SSH_MSG_DISCONNECT to leave.
     pub const DISCONNECT_MS: u64 = 2_000;
 }
 
 const _: () = {
     assert!(ssh::INPUT_BUFFER >= ssh::PACKET_MAX + 4 * 1024);
-    assert!(ssh::OUTPUT_BUFFER >= 2 * (ssh::SEND_DATA_MAX + 64) + ssh::CONTROL_RESERVE);
+    assert!(ssh::OUTPUT_BUFFER >= 2 * (ssh::SEND_DATA_MAX + 64) + (ssh::SMALL_DATA + 64) + ssh::CONTROL_RESERVE);
     assert!(ssh::RECEIVE_DATA_MAX + 256 <= ssh::PACKET_MAX);
     assert!(ssh::INPUT_BUFFER + ssh::OUTPUT_BUFFER + 4 * 1024 <= ssh::CONNECTION_MAX);
+    assert!(ssh::WINDOW_START <= ssh::CHANNEL_WINDOW);
     assert!(ssh::CHANNEL_WINDOW + ssh::CHANNEL_IDLE_MAX <= ssh::CHANNEL_BUSY_MAX);
-    assert!(ssh::RECEIVE_DATA_MAX <= ssh::CHANNEL_WINDOW);
+    assert!(ssh::SEND_DATA_MAX >= TLS_HEADER + TLS_PLAINTEXT_MAX + 24);
+    assert!(ssh::WINDOW_START <= MEMORY_MIN / 2 && 3 * RECORD_BUF <= MEMORY_MIN / 2);
 };
 
 /// The supervisor: when things are done, and how often they are tried.
@@ -229,6 +252,16 @@ pub const TUNNELS_DEFAULT: u32 = 64;
 
 /// The most that can be configured, for boxes with the memory: each takes up to a channel's window.
 pub const TUNNELS_MAX: u32 = 1024;
+
+/// Bytes for the large buffers of all tunnels together, unless configured. Half is for windows: at the default 64 tunnels with
+/// 8 KiB each for sure (512 KiB), and 1.5 MiB to be lent. Half is for TLS records: 125 buffers of [`RECORD_BUF`] bytes.
+pub const MEMORY_DEFAULT: usize = 4 * 1024 * 1024;
+
+/// The least that can be configured: one tunnel needs a window in one half, and a record buffer of each kind in the other.
+pub const MEMORY_MIN: usize = 100 * 1024;
+
+/// The most that can be configured.
+pub const MEMORY_MAX: usize = 1024 * 1024 * 1024;
 
 /// Bytes of an answer of the platform's API: held while it is read. A certificate bundle is under 20 KB.
 pub const API_BODY_BYTES: usize = 256 * 1024;

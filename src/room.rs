@@ -1,9 +1,10 @@
-//! Writers that lend their buffer, so that bytes are put where they leave from.
+//! Writers that lend their buffer, so that bytes are put where they leave from, and streams that tell how much they take.
 
 use core::task::{Context, Poll, ready};
 use std::io;
 
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, DuplexStream};
+use tokio::net::TcpStream;
 
 /// A writer that gathers bytes in a buffer of its own until that is full or flushed.
 pub trait Room: AsyncWrite {
@@ -30,3 +31,16 @@ pub fn poll_copy_into<W: Room + ?Sized>(writer: &mut W, cx: &mut Context<'_>, by
     writer.gathered(count);
     Poll::Ready(Ok(count))
 }
+
+/// The writing side of a byte stream that can tell how much it takes, so that nobody has to hold what it does not take.
+pub trait Outlet: AsyncWrite {
+    /// How many bytes a write would take now, as far as that is known. Waits while it is none. When the stream takes
+    /// nothing ever again this is any number, and writing tells why.
+    fn poll_capacity(&mut self, _cx: &mut Context<'_>) -> Poll<usize> {
+        Poll::Ready(usize::MAX)
+    }
+}
+
+impl Outlet for TcpStream {}
+
+impl Outlet for DuplexStream {}

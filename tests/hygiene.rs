@@ -15,6 +15,7 @@ const MAY_NOT_USE: &[(&str, &[&[&str]])] = &[
     ("state", &[&["tokio::"], TLS, API_CLIENT, LAYERS, SUPERVISOR]),
     ("config", &[&["tokio::"], TLS, API_CLIENT, LAYERS, SUPERVISOR]),
     // Tools that know none of the layers.
+    ("budget", &[IO, LAYERS, SUPERVISOR]),
     ("bundle", &[LAYERS, SUPERVISOR]),
     ("calendar", &[LAYERS, SUPERVISOR]),
     ("chain", &[LAYERS, SUPERVISOR, &["tokio::"]]),

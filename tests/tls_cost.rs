@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use edge_gateway::limits::TLS_PLAINTEXT_MAX;
+use edge_gateway::room::Outlet;
 use edge_gateway::tls::{Acceptor, TlsStream};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -203,6 +204,8 @@ impl AsyncRead for Tape {
         if count == 0 { Pin::new(&mut self.io).poll_read(cx, into) } else { Poll::Ready(Ok(())) }
     }
 }
+
+impl Outlet for Tape {}
 
 impl AsyncWrite for Tape {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

@@ -30,7 +30,7 @@ pub use value::SecretSource;
 
 use crate::domain::Domain;
 use crate::escape::Escaped;
-use crate::limits::TUNNELS_DEFAULT;
+use crate::limits::{MEMORY_DEFAULT, TUNNELS_DEFAULT};
 use crate::logging;
 use args::Parsed;
 use environment::{Environment, credentials};
@@ -101,6 +101,8 @@ pub struct Config {
     pub deny: Option<String>,
     /// Connections served at one time.
     pub max_tunnels: usize,
+    /// Bytes for the buffers of all of them.
+    pub memory: usize,
     /// The filter for [`logging::init`].
     pub log: String,
     /// How to print the log.
@@ -181,6 +183,7 @@ pub fn load(sources: Sources<'_>) -> Result<Request, ConfigError> {
         allow: text(Id::Allow),
         deny: text(Id::Deny),
         max_tunnels: values.number(Id::MaxTunnels, TUNNELS_DEFAULT) as usize,
+        memory: values.size(Id::Memory, MEMORY_DEFAULT),
         log: text(Id::Log).unwrap_or_else(|| "info".to_owned()),
         log_style: match values.text(Id::LogStyle) {
             Some("plain") => logging::Style::Plain,

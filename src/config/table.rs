@@ -26,6 +26,7 @@ pub enum Id {
     Allow,
     Deny,
     MaxTunnels,
+    Memory,
     Log,
     LogStyle,
     ExitPause,
@@ -48,6 +49,8 @@ pub enum Kind {
     Path,
     /// A decimal number from the first to the second bound.
     Number(u32, u32),
+    /// A number of bytes from the first to the second bound: plain, or in `KiB` or `MiB`.
+    Size(usize, usize),
     /// One of these words.
     Choice(&'static [&'static str]),
     /// Log levels: `info`, or `info,edge_gateway::ssh=debug`.
@@ -104,7 +107,7 @@ pub(super) const DEFAULT_FILE: &str = "/etc/edge-gateway/edge-gateway.conf";
 pub(super) const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// All settings, in the order of [`Id`].
-pub static TABLE: [Setting; 24] = [
+pub static TABLE: [Setting; 25] = [
     Setting {
         id: Id::Domain,
         key: "INFISICAL_DOMAIN",
@@ -316,6 +319,16 @@ pub static TABLE: [Setting; 24] = [
         help: "connections served at one time",
     },
     Setting {
+        id: Id::Memory,
+        key: "EDGE_GATEWAY_MEMORY",
+        older: &[],
+        flags: &["memory"],
+        kind: Kind::Size(crate::limits::MEMORY_MIN, crate::limits::MEMORY_MAX),
+        default: "4MiB",
+        example: "2MiB",
+        help: "memory for the buffers of all tunnels together; with less, fewer tunnels are served",
+    },
+    Setting {
         id: Id::Log,
         key: "EDGE_GATEWAY_LOG",
         older: &[],
@@ -343,7 +356,7 @@ pub static TABLE: [Setting; 24] = [
         kind: Kind::Number(0, 3600),
         default: "0",
         example: "300",
-        help: "seconds until `run` ends for what only a person can mend: for service managers that start it again all the same (procd)",
+        help: "seconds that `run` waits before it ends for what only a person can mend (for procd, which starts it again)",
     },
 ];
 

@@ -53,6 +53,11 @@ pub(super) fn check(entry: &Entry) -> Result<(), ConfigError> {
                 let fits = value.parse::<u32>().is_ok_and(|number| (least..=most).contains(&number));
                 (!fits).then(|| format!("must be a number from {least} to {most}"))
             }
+            Kind::Size(least, most) => {
+                let fits = bytes(value).is_some_and(|size| (least..=most).contains(&size));
+                let (least, most) = (least / 1024, most / (1024 * 1024));
+                (!fits).then(|| format!("must be a size from {least}KiB to {most}MiB"))
+            }
             Kind::Choice(words) => (!words.contains(&value)).then(|| format!("must be one of {}", words.join(", "))),
             Kind::LogFilter => (!value.split(',').map(str::trim).all(is_log_directive))
                 .then(|| "must be error, warn, info, debug, trace or off, or a list of module=level".to_owned()),
@@ -68,6 +73,14 @@ pub(super) fn check(entry: &Entry) -> Result<(), ConfigError> {
     };
     let message = format!("{} {problem}{shown}; example: {}", entry.label(), example(entry.setting));
     Err(if entry.origin == Origin::Flag { ConfigError::usage(message) } else { ConfigError::config(message) })
+}
+
+/// `4194304`, `4096KiB` or `4MiB`, with or without a space.
+fn bytes(value: &str) -> Option<usize> {
+    let units = [("KiB", 1024), ("MiB", 1024 * 1024)];
+    let unit = units.into_iter().find_map(|(unit, size)| value.strip_suffix(unit).map(|number| (number, size)));
+    let (number, size) = unit.unwrap_or((value, 1));
+    number.trim_end().parse::<usize>().ok()?.checked_mul(size)
 }
 
 fn path_problem(value: &str) -> Option<String> {
@@ -139,6 +152,11 @@ impl Values {
     /// A number, or what holds without it.
     pub(super) fn number(&self, id: Id, default: u32) -> u32 {
         self.text(id).and_then(|text| text.parse().ok()).unwrap_or(default)
+    }
+
+    /// A number of bytes, or what holds without it.
+    pub(super) fn size(&self, id: Id, default: usize) -> usize {
+        self.text(id).and_then(bytes).unwrap_or(default)
     }
 
     /// A path.

@@ -1,6 +1,7 @@
 //! A channel as a byte stream.
 
 use super::{Shared, remember};
+use crate::room::Outlet;
 use crate::ssh::connection::Write;
 use crate::ssh::mux::{ChannelId, Read};
 use std::fmt;
@@ -111,5 +112,24 @@ impl AsyncWrite for Channel {
         state.connection.channel_shutdown(self.id);
         state.flush();
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Outlet for Channel {
+    fn poll_capacity(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+        let mut state = self.shared.lock();
+        if state.ended.is_some() {
+            return Poll::Ready(usize::MAX);
+        }
+        match state.connection.channel_capacity(self.id) {
+            Write::Taken(n) => Poll::Ready(n),
+            Write::Closed => Poll::Ready(usize::MAX),
+            Write::Blocked => {
+                if let Some(wakers) = state.waiting(self.id) {
+                    remember(&mut wakers.writer, context);
+                }
+                Poll::Pending
+            }
+        }
     }
 }

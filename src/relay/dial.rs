@@ -104,6 +104,8 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let keepalive = Duration::from_millis(limits::KEEPALIVE_MS);
     let answer = Duration::from_millis(limits::KEEPALIVE_ANSWER_MS);
+    // A kernel that does not know it keeps more of what is to be sent, and a keystroke waits behind it.
+    let _older_kernel = socket.set_tcp_notsent_lowat(limits::UNSENT_MAX);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive).with_interval(answer))?;
     socket.set_tcp_user_timeout(Some(keepalive + answer))
 }

@@ -9,6 +9,7 @@ use super::mux::{ChannelId, Read, Ready};
 use super::negotiate::Trust;
 use super::packet::Input;
 use super::transport::Transport;
+use crate::budget::Budget;
 use crate::limits::ssh as limits;
 use ring::rand::SystemRandom;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct Config {
     pub forward: Option<(String, u16)>,
     /// Most channels at once, at most [`limits::CHANNELS_MAX`].
     pub channels_max: usize,
+    /// What the windows of the channels come out of; links of one process share it.
+    pub budget: Arc<Budget>,
     /// New keys after this many bytes in either direction.
     pub rekey_bytes: u64,
     /// Silence after which a sign of life is asked for, in milliseconds.
@@ -40,6 +43,7 @@ impl Config {
             credentials,
             forward: None,
             channels_max: limits::CHANNELS_MAX,
+            budget: Arc::default(),
             rekey_bytes: limits::REKEY_BYTES,
             keepalive_ms: limits::KEEPALIVE_MS,
             keepalive_answer_ms: limits::KEEPALIVE_ANSWER_MS,
@@ -217,6 +221,14 @@ impl Connection {
             return Write::Closed;
         }
         self.core.write(id, data)
+    }
+
+    /// What [`Connection::channel_write`] would say to very much data, without sending any.
+    pub fn channel_capacity(&mut self, id: ChannelId) -> Write {
+        if self.core.failed.is_some() {
+            return Write::Closed;
+        }
+        self.core.capacity(id)
     }
 
     /// Sends EOF.

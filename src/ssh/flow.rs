@@ -1,9 +1,13 @@
-//! Flow control of one channel (RFC 4254 section 5.2): a window that is exactly the free space of a ring buffer.
+//! Flow control of one channel (RFC 4254 section 5.2): a window that never promises more than the budget holds.
 
 use super::error::Error;
-use crate::limits::ssh::{CHANNEL_WINDOW, CREDIT_THRESHOLD, RECEIVE_DATA_MAX};
+use crate::budget::Share;
+use crate::limits::ssh::{CHANNEL_WINDOW, NEAR_MS, READER_SLOW_MS, RECEIVE_DATA_MAX};
 
-/// Bytes in, the same bytes out, in [`CHANNEL_WINDOW`] bytes of storage that exist only while there is something to store.
+/// The least storage that is allocated.
+const STORAGE_MIN: usize = 4 * 1024;
+
+/// Bytes in, the same bytes out, in storage that exists only while there is something to store and grows as far as needed.
 #[derive(Default)]
 struct Ring {
     storage: Box<[u8]>,
@@ -13,10 +17,11 @@ struct Ring {
 }
 
 impl Ring {
-    /// Appends what fits; the caller has made sure that all of it does.
-    fn push(&mut self, data: &[u8]) {
-        if self.storage.is_empty() {
-            self.storage = vec![0; CHANNEL_WINDOW].into_boxed_slice();
+    /// Appends `data`; the caller has made sure that no more than `window` bytes are stored then.
+    fn push(&mut self, data: &[u8], window: usize) {
+        let needed = self.length + data.len();
+        if needed > self.storage.len() {
+            self.grow(needed.next_power_of_two().max(STORAGE_MIN).min(window).max(needed));
         }
         let size = self.storage.len();
         let tail = (self.head + self.length) % size;
@@ -27,6 +32,17 @@ impl Ring {
             }
         }
         self.length += data.len();
+    }
+
+    /// Moves to larger storage.
+    fn grow(&mut self, size: usize) {
+        let mut storage = Vec::with_capacity(size);
+        storage.extend_from_slice(self.front());
+        let wrapped = self.length - storage.len();
+        storage.extend_from_slice(self.storage.get(..wrapped).unwrap_or_default());
+        storage.resize(size, 0);
+        self.storage = storage.into_boxed_slice();
+        self.head = 0;
     }
 
     /// The bytes that can be read without wrapping around.
@@ -46,15 +62,36 @@ impl Ring {
     }
 }
 
+/// From a grant to the last byte that it allowed: a round trip, if the peer sends all it may.
+struct Round {
+    /// Bytes received when it began.
+    from: u64,
+    /// Bytes received when all that was granted has come.
+    until: u64,
+    began: u64,
+}
+
 /// The receiving direction: what the peer may send, what it has sent, what has been read.
 ///
-/// Invariant: `granted + buffered + unreturned = CHANNEL_WINDOW`.
+/// Invariant: `granted + buffered + unreturned = share`, until the channel is discarded.
 pub(super) struct Receive {
     ring: Ring,
+    share: Share,
     /// What the peer may still send.
     granted: usize,
     /// Read, and not yet given back as credit.
     unreturned: usize,
+    /// All bytes that came.
+    received: u64,
+    round: Option<Round>,
+    /// Bytes in 1024 ms at the last time that the window grew.
+    rate: u64,
+    /// The next credit enlarges the window.
+    grow: bool,
+    /// What was lent is on its way back.
+    rest: bool,
+    /// Since when bytes have been lying in the ring, if they do.
+    lying: Option<u64>,
     /// Whether data came since the last sweep.
     touched: bool,
     /// Nobody will read: data within the window is dropped.
@@ -62,18 +99,54 @@ pub(super) struct Receive {
 }
 
 impl Receive {
-    pub(super) fn new() -> Self {
-        Receive { ring: Ring::default(), granted: CHANNEL_WINDOW, unreturned: 0, touched: false, discard: false }
+    pub(super) fn new(share: Share) -> Self {
+        Receive {
+            ring: Ring::default(),
+            granted: share.bytes(),
+            share,
+            unreturned: 0,
+            received: 0,
+            round: None,
+            rate: 0,
+            grow: false,
+            rest: false,
+            lying: None,
+            touched: false,
+            discard: false,
+        }
+    }
+
+    /// What the peer may send as long as nobody reads.
+    pub(super) fn window(&self) -> usize {
+        self.share.bytes()
     }
 
     /// Takes data that arrived on `channel`.
-    pub(super) fn data(&mut self, channel: u32, data: &[u8]) -> Result<(), Error> {
+    pub(super) fn data(&mut self, channel: u32, data: &[u8], now: u64) -> Result<(), Error> {
         self.count(channel, data.len())?;
         if !self.discard && !data.is_empty() {
-            self.ring.push(data);
+            let lying = *self.lying.get_or_insert(now);
+            self.ring.push(data, self.share.bytes());
             self.touched = true;
+            self.received += data.len() as u64;
+            if let Some(round) = self.round.take_if(|round| self.received >= round.until) {
+                self.judge(&round, now, now - lying >= READER_SLOW_MS);
+            }
         }
         Ok(())
+    }
+
+    /// Decides at the end of a round whether the window is what holds the peer back.
+    fn judge(&mut self, round: &Round, now: u64, reader_is_slow: bool) {
+        let time = now - round.began;
+        let rate = (self.received - round.from) * 1024 / time.max(1);
+        let near = self.share.bytes() < CHANNEL_WINDOW;
+        // Over a long line the last doubling must have been worth it.
+        let far = time >= NEAR_MS && rate > self.rate + self.rate / 4;
+        self.grow = !reader_is_slow && (near || far);
+        if self.grow && time >= NEAR_MS {
+            self.rate = rate;
+        }
     }
 
     /// Takes data that nobody wants (stderr): it counts, and is given back at once.
@@ -100,30 +173,48 @@ impl Receive {
     pub(super) fn consume(&mut self, n: usize) {
         self.ring.consume(n);
         self.unreturned += n;
+        if self.ring.length == 0 {
+            self.lying = None;
+        }
     }
 
     /// Whether enough has been read to be worth a message.
     pub(super) fn credit_due(&self) -> bool {
-        !self.discard && self.unreturned >= CREDIT_THRESHOLD
+        !self.discard && self.unreturned >= self.share.bytes() / 2
     }
 
-    /// Grants the peer what has been read; how much that is.
-    pub(super) fn take_credit(&mut self) -> u32 {
+    /// Grants the peer what has been read, and more or less as the window changes; how much that is.
+    pub(super) fn take_credit(&mut self, now: u64) -> u32 {
+        if core::mem::take(&mut self.grow) {
+            self.rest = false;
+            let window = self.share.bytes();
+            let wanted = if window < CHANNEL_WINDOW { CHANNEL_WINDOW } else { 2 * window };
+            self.unreturned += self.share.grow(wanted - window);
+        } else {
+            let less = if self.rest { self.unreturned } else { self.share.excess().min(self.unreturned / 2) };
+            self.unreturned -= self.share.shrink(less);
+        }
         let credit = core::mem::take(&mut self.unreturned);
         self.granted += credit;
-        credit as u32 // at most CHANNEL_WINDOW
+        let until = self.received + self.granted as u64;
+        self.round.get_or_insert(Round { from: self.received, until, began: now });
+        credit as u32 // at most WINDOW_MAX
     }
 
-    /// Drops what is buffered and whatever comes: no credit is given any more.
+    /// Drops what is buffered and whatever comes: no credit is given any more, and nothing is stored.
     pub(super) fn discard(&mut self) {
         self.discard = true;
         self.ring.release();
+        self.share.shrink(usize::MAX);
     }
 
-    /// Gives the storage back if it has stayed empty since the last sweep. Whether storage is still held.
+    /// Gives the storage back if it has stayed empty since the last sweep, and with it what was lent, as far as that was not
+    /// granted to the peer. Whether anything is still held.
     pub(super) fn sweep(&mut self) -> bool {
         if self.ring.length == 0 && !core::mem::take(&mut self.touched) {
             self.ring.release();
+            (self.rest, self.rate, self.round) = (true, 0, None);
+            self.unreturned -= self.share.shrink(self.unreturned);
         }
         !self.ring.storage.is_empty()
     }
@@ -160,34 +251,111 @@ impl Send {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
+    use crate::limits::ssh::{WINDOW_MAX, WINDOW_START};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
-    #[test]
-    fn the_window_is_the_free_space() {
-        let mut receive = Receive::new();
-        let chunk = [7; RECEIVE_DATA_MAX];
-        receive.data(0, &chunk).unwrap();
-        let rest = CHANNEL_WINDOW - chunk.len();
-        receive.data(0, &chunk[..rest]).unwrap();
-        assert_eq!(receive.data(3, &[1]), Err(Error::WindowOverrun(3)));
-        assert!(!receive.credit_due());
-        receive.consume(CREDIT_THRESHOLD);
-        assert!(receive.credit_due());
-        assert_eq!(receive.take_credit() as usize, CREDIT_THRESHOLD);
-        receive.data(0, &chunk[..CREDIT_THRESHOLD]).unwrap();
-        assert_eq!(receive.data(0, &[1]), Err(Error::WindowOverrun(0)));
-        assert_eq!(receive.data(4, &vec![0; RECEIVE_DATA_MAX + 1]), Err(Error::DataTooLong(4, RECEIVE_DATA_MAX + 1)));
+    fn receive() -> Receive {
+        Receive::new(Arc::new(Budget::default()).admit().unwrap())
+    }
+
+    /// Has the peer send all it may and the reader take it, `time` ms later, until `rounds` credits went out.
+    fn transfer(receive: &mut Receive, now: &mut u64, rounds: usize, time: impl Fn(usize) -> u64) {
+        for _ in 0..rounds {
+            let burst = receive.granted;
+            *now += time(burst);
+            let mut left = burst;
+            while left > 0 {
+                let n = left.min(RECEIVE_DATA_MAX);
+                receive.data(0, &vec![1; n], *now).unwrap();
+                left -= n;
+            }
+            while !receive.front().is_empty() {
+                receive.consume(receive.front().len());
+            }
+            assert!(receive.credit_due());
+            receive.take_credit(*now);
+        }
     }
 
     #[test]
-    fn storage_comes_with_the_first_byte_and_goes_after_an_idle_sweep() {
-        let mut receive = Receive::new();
+    fn the_window_is_what_was_promised() {
+        let mut receive = receive();
+        let chunk = [7; WINDOW_START];
+        receive.data(0, &chunk, 0).unwrap();
+        assert_eq!(receive.data(3, &[1], 0), Err(Error::WindowOverrun(3)));
+        assert!(!receive.credit_due());
+        receive.consume(WINDOW_START / 2);
+        assert!(receive.credit_due());
+        assert_eq!(receive.take_credit(0) as usize, WINDOW_START / 2);
+        receive.data(0, &chunk[..WINDOW_START / 2], 0).unwrap();
+        assert_eq!(receive.data(0, &[1], 0), Err(Error::WindowOverrun(0)));
+        let long = vec![0; RECEIVE_DATA_MAX + 1];
+        assert_eq!(receive.data(4, &long, 0), Err(Error::DataTooLong(4, RECEIVE_DATA_MAX + 1)));
+    }
+
+    #[test]
+    fn a_near_peer_gets_a_moderate_window_and_a_far_one_a_large_one() {
+        let (mut near, mut now) = (receive(), 0);
+        transfer(&mut near, &mut now, 40, |_| 0);
+        assert_eq!(near.share.bytes(), CHANNEL_WINDOW);
+
+        let mut far = Receive::new(Arc::new(Budget::new(64 << 20, 1)).admit().unwrap());
+        transfer(&mut far, &mut now, 40, |_| 100);
+        assert_eq!(far.share.bytes(), WINDOW_MAX, "each doubling makes it faster");
+
+        let mut slow = receive();
+        transfer(&mut slow, &mut now, 40, |bytes| 20 + bytes as u64 / 100);
+        let window = slow.share.bytes();
+        assert!((CHANNEL_WINDOW..=4 * CHANNEL_WINDOW).contains(&window), "100 bytes a ms and no more: {window}");
+    }
+
+    #[test]
+    fn a_slow_reader_gets_no_larger_window() {
+        let (mut receive, mut now) = (receive(), 0);
+        for _ in 0..100 {
+            while receive.granted > 0 {
+                receive.data(0, &vec![1; receive.granted.min(1000)], now).unwrap();
+                now += READER_SLOW_MS;
+            }
+            while !receive.credit_due() {
+                receive.consume(1000.min(receive.front().len()));
+                receive.data(0, &[1], now).unwrap_or_default();
+            }
+            receive.take_credit(now);
+        }
+        assert_eq!(receive.share.bytes(), WINDOW_START);
+    }
+
+    #[test]
+    fn a_window_at_rest_goes_back_as_the_peer_uses_it_up() {
+        let budget = Arc::new(Budget::default());
+        let (mut receive, mut now) = (Receive::new(budget.admit().unwrap()), 0);
+        transfer(&mut receive, &mut now, 40, |_| 0);
+        assert!(receive.sweep() && !receive.sweep());
+        assert_eq!(budget.promised(), CHANNEL_WINDOW, "the peer was promised all of it");
+        let granted = receive.granted;
+        receive.data(0, &vec![1; granted.min(RECEIVE_DATA_MAX)], now).unwrap();
+        receive.consume(granted.min(RECEIVE_DATA_MAX));
+        assert_eq!(receive.take_credit(now), 0);
+        assert_eq!(budget.promised(), CHANNEL_WINDOW - RECEIVE_DATA_MAX);
+        receive.discard();
+        assert_eq!(budget.promised(), WINDOW_START);
+    }
+
+    #[test]
+    fn storage_comes_with_the_first_byte_grows_with_need_and_goes_after_an_idle_sweep() {
+        let mut receive = receive();
         assert!(!receive.sweep());
-        receive.data(0, b"x").unwrap();
-        receive.consume(1);
+        receive.data(0, b"x", 0).unwrap();
+        assert_eq!(receive.ring.storage.len(), STORAGE_MIN);
+        receive.data(0, &[1; STORAGE_MIN], 0).unwrap();
+        assert_eq!(receive.ring.storage.len(), 2 * STORAGE_MIN);
+        receive.consume(STORAGE_MIN + 1);
         assert!(receive.sweep(), "it was in use since the last sweep");
         assert!(!receive.sweep());
-        receive.data(0, b"y").unwrap();
+        receive.data(0, b"y", 0).unwrap();
         assert!(receive.sweep() && receive.sweep(), "what is not read stays");
         assert_eq!(receive.front(), b"y");
     }
@@ -205,12 +373,12 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_come_out_as_they_went_in(steps in prop::collection::vec((0usize..40_000, 0usize..40_000), 1..40)) {
-            let mut receive = Receive::new();
+            let mut receive = receive();
             let (mut written, mut read) = (0u32, 0u32);
-            for (push, pull) in steps {
+            for (now, (push, pull)) in (0..).zip(steps) {
                 let length = push.min(receive.granted).min(RECEIVE_DATA_MAX);
                 let data: Vec<u8> = (0..length as u32).map(|i| ((written + i) / 7) as u8).collect();
-                receive.data(0, &data).unwrap();
+                receive.data(0, &data, now).unwrap();
                 written += length as u32;
                 let mut left = pull;
                 while left > 0 && !receive.front().is_empty() {
@@ -223,9 +391,11 @@ mod tests {
                     left -= n;
                 }
                 if receive.credit_due() {
-                    receive.take_credit();
+                    receive.take_credit(now);
                 }
-                prop_assert_eq!(receive.granted + receive.ring.length + receive.unreturned, CHANNEL_WINDOW);
+                let window = receive.share.bytes();
+                prop_assert_eq!(receive.granted + receive.ring.length + receive.unreturned, window);
+                prop_assert!(receive.ring.storage.len() <= window && window <= WINDOW_MAX);
                 prop_assert_eq!(receive.ring.length as u32, written - read);
             }
         }

@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod cert;
+mod channel_set;
 pub mod cipher;
 pub mod connection;
 pub mod error;

@@ -3,13 +3,16 @@
 //! What arrives changes state and never produces output; output is derived from that state when there is room for it
 //! ([`Mux::poll_control`]). So the link is read no matter how slowly the peer, or a target, reads.
 
+use super::channel_set::Set;
 use super::error::Error;
 use super::flow::{Receive, Send};
 use super::msg::{self, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure, Message, Rest};
 use super::wire::{Reader, Sink};
+use crate::budget::Budget;
 use crate::limits::ssh::{
-    CHANNEL_IDLE_MAX, CHANNEL_WINDOW, CHANNELS_MAX, FAILURES_OWED_MAX, RECEIVE_DATA_MAX, REFUSALS_MAX, SEND_DATA_MAX,
+    CHANNEL_IDLE_MAX, CHANNELS_MAX, FAILURES_OWED_MAX, RECEIVE_DATA_MAX, REFUSALS_MAX, SEND_DATA_MAX, SMALL_DATA,
 };
+use std::sync::Arc;
 
 /// This side's number of a channel: an index into the table. It is free again only when both sides have closed the channel and
 /// [`Mux::release`] was called.
@@ -22,7 +25,7 @@ impl ChannelId {
         self.0
     }
 
-    fn index(self) -> usize {
+    pub(super) fn index(self) -> usize {
         usize::from(self.0)
     }
 }
@@ -45,7 +48,7 @@ pub enum OpenFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields of RFC 4254")]
 pub enum Control {
-    Confirm { recipient: u32, sender: u32 },
+    Confirm { recipient: u32, sender: u32, window: u32 },
     Refuse { recipient: u32, reason: OpenFailure },
     Failure { recipient: u32 },
     Adjust { recipient: u32, bytes: u32 },
@@ -57,10 +60,10 @@ impl Control {
     /// Writes the payload: at most [`CONTROL_MESSAGE_MAX`](crate::limits::ssh::CONTROL_MESSAGE_MAX) bytes with its packet.
     pub fn encode(&self, sink: &mut impl Sink) {
         match *self {
-            Control::Confirm { recipient, sender } => ChannelOpenConfirmation {
+            Control::Confirm { recipient, sender, window } => ChannelOpenConfirmation {
                 recipient,
                 sender,
-                window: CHANNEL_WINDOW as u32,
+                window,
                 packet_max: RECEIVE_DATA_MAX as u32,
                 specific: Rest(b""),
             }
@@ -138,6 +141,8 @@ struct Channel {
     released: bool,
     read_blocked: bool,
     write_blocked: bool,
+    /// The last packet was a small one, or there was none.
+    small: bool,
     ready: Ready,
 }
 
@@ -153,11 +158,12 @@ impl Channel {
     }
 
     /// The message that is due first. A channel is confirmed before anything else, and closed after everything else.
-    fn next_control(&mut self, sender: u32) -> Option<Control> {
+    fn next_control(&mut self, sender: u32, now: u64) -> Option<Control> {
         let recipient = self.remote;
         if self.confirm == Step::Due {
             self.confirm = Step::Done;
-            return Some(Control::Confirm { recipient, sender });
+            let window = self.receive.window() as u32; // at most WINDOW_MAX
+            return Some(Control::Confirm { recipient, sender, window });
         }
         if self.close == Step::Done {
             return None;
@@ -167,7 +173,11 @@ impl Channel {
             return Some(Control::Failure { recipient });
         }
         if self.credit_due() {
-            return Some(Control::Adjust { recipient, bytes: self.receive.take_credit() });
+            // Nothing is left of it when the window shrinks.
+            let bytes = self.receive.take_credit(now);
+            if bytes > 0 {
+                return Some(Control::Adjust { recipient, bytes });
+            }
         }
         if self.eof == Step::Due {
             self.eof = Step::Done;
@@ -176,53 +186,6 @@ impl Channel {
         if self.close == Step::Due {
             self.close = Step::Done;
             return Some(Control::Close { recipient });
-        }
-        None
-    }
-}
-
-/// A set of channels, and a place to go round it from.
-#[derive(Default)]
-struct Set {
-    bits: [u32; CHANNELS_MAX / 32],
-    cursor: u16,
-}
-
-impl Set {
-    fn insert(&mut self, id: ChannelId) {
-        if let Some(word) = self.bits.get_mut(id.index() / 32) {
-            *word |= 1 << (id.0 % 32);
-        }
-    }
-
-    fn remove(&mut self, id: ChannelId) {
-        if let Some(word) = self.bits.get_mut(id.index() / 32) {
-            *word &= !(1 << (id.0 % 32));
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bits.iter().all(|word| *word == 0)
-    }
-
-    /// The next member behind the one found last, all the way round. It stays a member.
-    fn next(&mut self) -> Option<ChannelId> {
-        let start = usize::from(self.cursor);
-        // The word that the cursor is in comes twice: its part behind the cursor first, the part before it last.
-        for step in 0..=self.bits.len() {
-            let index = (start / 32 + step) % self.bits.len();
-            let mut word = self.bits.get(index).copied().unwrap_or_default();
-            let behind = u32::MAX << (start % 32);
-            if step == 0 {
-                word &= behind;
-            } else if step == self.bits.len() {
-                word &= !behind;
-            }
-            if word != 0 {
-                let found = (index * 32) as u16 + word.trailing_zeros() as u16;
-                self.cursor = (found + 1) % CHANNELS_MAX as u16;
-                return Some(ChannelId(found));
-            }
         }
         None
     }
@@ -237,6 +200,7 @@ pub struct Mux {
     /// Most channels at once, at most [`CHANNELS_MAX`].
     limit: usize,
     open: usize,
+    budget: Arc<Budget>,
     refusals: heapless::Deque<(u32, OpenFailure), REFUSALS_MAX>,
     /// Channels that a control message is due for.
     due: Set,
@@ -247,12 +211,13 @@ pub struct Mux {
 }
 
 impl Mux {
-    /// No channels, and room for `limit`, at most [`CHANNELS_MAX`].
-    pub fn new(limit: usize) -> Self {
+    /// No channels, and room for `limit`, at most [`CHANNELS_MAX`], whose windows come out of `budget`.
+    pub fn new(limit: usize, budget: Arc<Budget>) -> Self {
         Mux {
             channels: Vec::new(),
             limit: limit.min(CHANNELS_MAX),
             open: 0,
+            budget,
             refusals: heapless::Deque::new(),
             due: Set::default(),
             ready: Set::default(),
@@ -289,19 +254,23 @@ impl Mux {
             }
             _ => Some(OpenFailure::UnknownChannelType),
         };
-        let refused = match refused {
-            None if message.packet_max == 0 => Some(OpenFailure::ConnectFailed), // nothing could ever be sent
-            None if self.open >= self.limit => Some(OpenFailure::ResourceShortage),
-            other => other,
+        let admitted = match refused {
+            Some(reason) => Err(reason),
+            None if message.packet_max == 0 => Err(OpenFailure::ConnectFailed), // nothing could ever be sent
+            None if self.open >= self.limit => Err(OpenFailure::ResourceShortage),
+            None => self.budget.admit().ok_or(OpenFailure::ResourceShortage),
         };
-        if let Some(reason) = refused {
-            return self.refusals.push_back((message.sender, reason)).map_err(|_| Error::TooManyRequests);
-        }
+        let share = match admitted {
+            Ok(share) => share,
+            Err(reason) => {
+                return self.refusals.push_back((message.sender, reason)).map_err(|_| Error::TooManyRequests);
+            }
+        };
         let index = self.channels.iter().position(Option::is_none).unwrap_or(self.channels.len());
         let id = ChannelId(u16::try_from(index).map_err(|_| Error::Internal("channel table"))?);
         let channel = Box::new(Channel {
             remote: message.sender,
-            receive: Receive::new(),
+            receive: Receive::new(share),
             send: Send::new(message.window, message.packet_max),
             failures_owed: 0,
             confirm: Step::Due,
@@ -312,6 +281,7 @@ impl Mux {
             released: false,
             read_blocked: false,
             write_blocked: false,
+            small: true,
             ready: Ready { opened: true, ..Ready::default() },
         });
         match self.channels.get_mut(index) {
@@ -325,9 +295,9 @@ impl Mux {
     }
 
     /// CHANNEL_DATA.
-    pub fn data(&mut self, recipient: u32, data: &[u8]) -> Result<(), Error> {
+    pub fn data(&mut self, recipient: u32, data: &[u8], now: u64) -> Result<(), Error> {
         let (id, channel) = self.receiving(recipient, msg::CHANNEL_DATA)?;
-        channel.receive.data(recipient, data)?;
+        channel.receive.data(recipient, data, now)?;
         self.wake_reader(id);
         Ok(())
     }
@@ -476,6 +446,11 @@ impl Mux {
         }
     }
 
+    /// Whether the channel's packets are small: then room for a small one is enough to go on.
+    pub fn is_small(&mut self, id: ChannelId) -> bool {
+        self.get_mut(id).is_some_and(|channel| channel.small)
+    }
+
     /// Whether the peer has been told that the channel is open.
     pub fn is_confirmed(&mut self, id: ChannelId) -> bool {
         self.get_mut(id).is_none_or(|channel| channel.confirm == Step::Done)
@@ -485,6 +460,7 @@ impl Mux {
     pub fn sent(&mut self, id: ChannelId, n: usize) {
         if let Some(channel) = self.get_mut(id) {
             channel.send.sent(n);
+            channel.small = n <= SMALL_DATA;
         }
     }
 
@@ -534,12 +510,12 @@ impl Mux {
     // Output.
 
     /// The next control message, in turn among the channels. Once returned it counts as sent.
-    pub fn poll_control(&mut self) -> Option<Control> {
+    pub fn poll_control(&mut self, now: u64) -> Option<Control> {
         if let Some((recipient, reason)) = self.refusals.pop_front() {
             return Some(Control::Refuse { recipient, reason });
         }
         while let Some(id) = self.due.next() {
-            let message = self.get_mut(id).and_then(|channel| channel.next_control(u32::from(id.0)));
+            let message = self.get_mut(id).and_then(|channel| channel.next_control(u32::from(id.0), now));
             match message {
                 Some(message) => {
                     self.free_if_finished(id);

@@ -1,5 +1,6 @@
 //! What the certificates of a bundle become: the TLS side's identity and the SSH side's configuration.
 
+use crate::budget::Budget;
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -30,7 +31,12 @@ pub(super) struct Identity {
 impl Identity {
     /// # Errors
     /// Which field of the bundle cannot be used, and why.
-    pub(super) fn new(bundle: &Bundle, config: &Config, clock: &Arc<Clock>) -> Result<Self, String> {
+    pub(super) fn new(
+        bundle: &Bundle,
+        config: &Config,
+        budget: &Arc<Budget>,
+        clock: &Arc<Clock>,
+    ) -> Result<Self, String> {
         let named = |field: &'static str| move |error: &dyn Display| format!("{field}: {error}");
         let tls_clock = tls_clock(clock);
         let pki = tls::Bundle {
@@ -60,6 +66,7 @@ impl Identity {
         };
         let mut ssh = connection::Config::new(trust, Arc::new(credentials));
         ssh.channels_max = config.max_tunnels.min(CHANNELS_MAX);
+        ssh.budget = budget.clone();
         Ok(Identity { until: tls.not_after().min(ssh_until), tls, ssh, relay_host: bundle.relay_host.clone() })
     }
 }

@@ -13,12 +13,15 @@ mod signals;
 mod tunnels;
 
 use crate::api::{Client, NextStep, Options};
+use crate::budget::Budget;
 use crate::bundle::Bundle;
 use crate::calendar::Seconds;
 use crate::clock::{Clock, Source};
 use crate::config::{self, Config, Request, Sources};
 use crate::exit::Exit;
+use crate::limits::ssh::CHANNELS_MAX;
 use crate::limits::supervisor as limits;
+use crate::pool;
 use crate::relay::{Link, LinkError, dial};
 use crate::sdnotify::Notifier;
 use crate::ssh::error::Error;
@@ -169,6 +172,7 @@ struct Supervisor<'a> {
     client: Arc<Client>,
     platform: Arc<Mutex<Platform>>,
     clock: Arc<Clock>,
+    budget: Arc<Budget>,
     brain: Brain,
     started: Instant,
     identity: Option<Identity>,
@@ -198,11 +202,22 @@ impl<'a> Supervisor<'a> {
             log::error!("the operating system's random source failed");
             return Err(Exit::Os);
         }
+        let wanted = config.max_tunnels.min(CHANNELS_MAX);
+        let budget = Arc::new(Budget::new(config.memory, wanted));
+        pool::set_memory(config.memory);
+        if budget.tunnels() < wanted {
+            log::warn!(
+                "EDGE_GATEWAY_MEMORY is {} KiB: {} tunnels are served at one time, not {wanted}",
+                config.memory / 1024,
+                budget.tunnels()
+            );
+        }
         let (reporter, reports) = mpsc::channel(limits::REPORTS);
         let mut supervisor = Supervisor {
             enrolling: platform.is_to_enroll(),
             brain: Brain::new(config.relay_name.is_some(), u32::from_be_bytes(seed)),
             config,
+            budget,
             notifier,
             client,
             platform: Arc::new(Mutex::new(platform)),
@@ -252,7 +267,7 @@ impl<'a> Supervisor<'a> {
     fn use_stored_certificates(&mut self) {
         let stored = self.lock_platform().stored_bundle().cloned();
         let Some(bundle) = stored else { return };
-        match Identity::new(&bundle, &self.config, &self.clock) {
+        match Identity::new(&bundle, &self.config, &self.budget, &self.clock) {
             Ok(identity) if identity.until > self.clock.unix() => {
                 log::info!(
                     "certificates from the state file are valid for {} s more",
@@ -394,7 +409,7 @@ impl<'a> Supervisor<'a> {
             Report::Ended { .. } => {}
         }
         match report {
-            Report::Fetched(Ok(bundle)) => match Identity::new(&bundle, &self.config, &self.clock) {
+            Report::Fetched(Ok(bundle)) => match Identity::new(&bundle, &self.config, &self.budget, &self.clock) {
                 Ok(identity) => {
                     log::info!(
                         "certificates for gateway {} on relay {}, valid for {} s",

@@ -7,7 +7,7 @@ use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::pool::Buffer;
+use crate::pool::{Buffer, Claim, Lane};
 use crate::room::{Room, poll_copy_into};
 
 /// Reads and writes through buffers, as `BufReader` and `BufWriter` do.
@@ -19,13 +19,25 @@ pub(super) struct Gathered<S> {
 }
 
 /// A buffer, and the bytes in it that have yet to move on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Half {
     buffer: Option<Buffer>,
+    claim: Claim,
     bytes: Range<usize>,
 }
 
 impl Half {
+    fn new(lane: Lane) -> Self {
+        Self { buffer: None, claim: Claim::new(lane), bytes: 0..0 }
+    }
+
+    fn poll_buffer(&mut self, cx: &Context<'_>) -> Poll<&mut Buffer> {
+        Poll::Ready(match &mut self.buffer {
+            Some(buffer) => buffer,
+            none => none.insert(ready!(self.claim.poll(cx))),
+        })
+    }
+
     fn bytes(&self) -> &[u8] {
         self.buffer.as_deref().and_then(|buffer| buffer.get(self.bytes.clone())).unwrap_or_default()
     }
@@ -33,14 +45,14 @@ impl Half {
     fn consume(&mut self, count: usize) {
         self.bytes.start = self.bytes.end.min(self.bytes.start + count);
         if self.bytes.is_empty() {
-            *self = Self::default();
+            (self.buffer, self.bytes) = (None, 0..0);
         }
     }
 }
 
 impl<S> Gathered<S> {
     pub(super) fn new(io: S) -> Self {
-        Self { io, incoming: Half::default(), outgoing: Half::default() }
+        Self { io, incoming: Half::new(Lane::Targets), outgoing: Half::new(Lane::Sending) }
     }
 }
 
@@ -62,8 +74,8 @@ impl<S: AsyncWrite + Unpin> Room for Gathered<S> {
         if free.is_some_and(|free| free < least) {
             ready!(self.poll_drain(cx))?;
         }
-        let buffer = self.outgoing.buffer.get_or_insert_with(Buffer::take);
-        Poll::Ready(Ok(&mut buffer[self.outgoing.bytes.end..]))
+        let end = self.outgoing.bytes.end;
+        Poll::Ready(Ok(&mut ready!(self.outgoing.poll_buffer(cx))[end..]))
     }
 
     fn gathered(&mut self, count: usize) {
@@ -77,7 +89,7 @@ impl<S: AsyncRead + Unpin> AsyncBufRead for Gathered<S> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let Self { io, incoming, .. } = self.get_mut();
         if incoming.bytes.is_empty() {
-            let mut room = ReadBuf::new(incoming.buffer.get_or_insert_with(Buffer::take));
+            let mut room = ReadBuf::new(ready!(incoming.poll_buffer(cx)));
             let read = Pin::new(io).poll_read(cx, &mut room);
             incoming.bytes = 0..room.filled().len();
             incoming.consume(0);

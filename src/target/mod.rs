@@ -17,13 +17,14 @@ mod policy;
 mod tcp;
 
 use log::{debug, warn};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::time::timeout;
 
 pub use http::Kubernetes;
 pub use policy::TargetPolicy;
 
 use crate::limits::CLOSE_TIME;
+use crate::room::Outlet;
 use crate::tls::{ClientFacts, Clock, TlsStream};
 
 /// What handlers know of the gateway they run in.
@@ -78,7 +79,7 @@ impl Handler {
     /// Serves one client to its end. What goes wrong is logged; there is nobody else to tell.
     pub async fn serve<S>(self, stream: TlsStream<S>, facts: &ClientFacts, context: &Context)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: AsyncRead + Outlet + Unpin + Send,
     {
         match self {
             Self::Ping => say(stream, answers::PONG).await,
@@ -91,7 +92,7 @@ impl Handler {
     }
 }
 
-async fn say<S: AsyncRead + AsyncWrite + Unpin>(mut stream: TlsStream<S>, answer: &[u8]) {
+async fn say<S: AsyncRead + Outlet + Unpin>(mut stream: TlsStream<S>, answer: &[u8]) {
     let said = async {
         stream.write_all(answer).await?;
         stream.shutdown().await
@@ -104,7 +105,7 @@ async fn say<S: AsyncRead + AsyncWrite + Unpin>(mut stream: TlsStream<S>, answer
 }
 
 /// Closes a stream properly, unless the client makes that take too long.
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: TlsStream<S>) {
+async fn close<S: AsyncRead + Outlet + Unpin>(mut stream: TlsStream<S>) {
     match timeout(CLOSE_TIME, stream.shutdown()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!("a client was gone before the close: {error}"),

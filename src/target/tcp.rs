@@ -14,12 +14,12 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::connect::connect;
 use super::{Context, close};
 use crate::limits::{COPY_BURST, TCP_HALF_CLOSED_TIME};
-use crate::room::Room;
+use crate::room::{Outlet, Room};
 use crate::tls::{ClientFacts, TlsStream};
 
 pub(super) async fn serve<S>(mut stream: TlsStream<S>, facts: &ClientFacts, context: &Context)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + Outlet + Unpin + Send,
 {
     let target = match facts.target() {
         Ok(target) if target.scheme.is_none() => target,
@@ -94,7 +94,7 @@ struct Direction {
 impl Tunnel {
     fn poll<S>(&mut self, cx: &mut Task<'_>, stream: &mut TlsStream<S>, socket: &mut TcpStream) -> Poll<End>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + Outlet + Unpin,
     {
         let before = (self.there.bytes, self.back.bytes);
         let there = self.poll_there(cx, stream, socket);
@@ -121,7 +121,7 @@ impl Tunnel {
         socket: &mut TcpStream,
     ) -> Poll<Result<(), End>>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + Outlet + Unpin,
     {
         for _ in 0..COPY_BURST {
             if self.there.closed {
@@ -148,7 +148,7 @@ impl Tunnel {
         socket: &mut TcpStream,
     ) -> Poll<Result<(), End>>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + Outlet + Unpin,
     {
         for _ in 0..COPY_BURST {
             if self.back.closed {
@@ -163,6 +163,8 @@ impl Tunnel {
                 ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(End::Client)?;
                 self.back.gathered = false;
             }
+            // Only then is there something to make room for.
+            ready!(socket.poll_read_ready(cx)).map_err(End::Target)?;
             let mut room = ReadBuf::new(ready!(stream.poll_room(cx, 1)).map_err(End::Client)?);
             let read = Pin::new(&mut *socket).poll_read(cx, &mut room);
             let count = room.filled().len();
@@ -171,6 +173,10 @@ impl Tunnel {
             self.back.ended = count == 0;
             self.back.gathered = count > 0;
             self.back.bytes += count as u64;
+        }
+        if self.back.gathered {
+            ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(End::Client)?;
+            self.back.gathered = false;
         }
         yield_now(cx)
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::{Error, ServerConfig};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -14,6 +14,8 @@ use super::handshake::Handshake;
 use super::identity::{NOT_RESOLVED, ServerIdentity};
 use super::stream::TlsStream;
 use crate::limits::{TLS_HANDSHAKE_TIME, TLS_HANDSHAKES, TLS_HEADER};
+use crate::pool::Lane;
+use crate::room::Outlet;
 
 /// The server side of TLS, shared by all channels.
 #[derive(Debug)]
@@ -51,14 +53,14 @@ impl Acceptor {
     ///
     /// # Errors
     /// Why the handshake failed. The client has been sent an alert when it is to blame.
-    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, io: S) -> Result<Accepted<S>, HandshakeError> {
+    pub async fn accept<S: AsyncRead + Outlet + Unpin>(&self, io: S) -> Result<Accepted<S>, HandshakeError> {
         match timeout(TLS_HANDSHAKE_TIME, self.handshake(io)).await {
             Ok(accepted) => accepted,
             Err(_) => Err(HandshakeError::Timeout),
         }
     }
 
-    async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(&self, mut io: S) -> Result<Accepted<S>, HandshakeError> {
+    async fn handshake<S: AsyncRead + Outlet + Unpin>(&self, mut io: S) -> Result<Accepted<S>, HandshakeError> {
         let mut header = [0; TLS_HEADER];
         io.read_exact(&mut header).await?;
         let Ok(_turn) = self.turns.acquire().await else {
@@ -66,7 +68,7 @@ impl Acceptor {
         };
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut server = UnbufferedServerConnection::new(config)?;
-        let mut handshake = Handshake::new(io, &header);
+        let mut handshake = Handshake::new(io, &header, Lane::Clients).await;
         if let Err(error) = handshake.run(&mut server).await {
             // The client may be gone already; what it did wrong is worth more than that.
             let _ = handshake.send_alert(&mut server).await;

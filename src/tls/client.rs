@@ -7,7 +7,10 @@ use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
+
+use crate::pool::Lane;
+use crate::room::Outlet;
 
 use super::clock::Clock;
 use super::error::HandshakeError;
@@ -66,7 +69,7 @@ impl Connector {
     ///
     /// # Errors
     /// Why the handshake failed.
-    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    pub async fn connect<S: AsyncRead + Outlet + Unpin>(
         &self,
         io: S,
         host: &Host,
@@ -77,7 +80,7 @@ impl Connector {
                 .map_err(|_| Error::InvalidCertificate(CertificateError::NotValidForName))?,
         };
         let mut client = UnbufferedClientConnection::new(self.0.clone(), name)?;
-        let mut handshake = Handshake::new(io, &[]);
+        let mut handshake = Handshake::new(io, &[], Lane::Targets).await;
         if let Err(error) = handshake.run(&mut client).await {
             // The server may be gone already; what it did wrong is worth more than that.
             let _ = handshake.send_alert(&mut client).await;

@@ -19,7 +19,7 @@ use super::sender::Sender;
 use super::session::{Keys, Session};
 use super::stream::TlsStream;
 use crate::limits::TLS_HEADER;
-use crate::pool::Buffer;
+use crate::pool::{Buffer, Lane};
 
 /// What rustls's client and server have in common.
 pub(super) trait Side: Sized {
@@ -81,6 +81,8 @@ pub(super) struct Handshake<S> {
     incoming: Incoming,
     outgoing: Buffer,
     pending: usize,
+    /// What the stream receives into.
+    lane: Lane,
 }
 
 /// Bytes from the peer: `shown` of them are whole records that rustls has been shown, the rest, up
@@ -92,12 +94,12 @@ struct Incoming {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
-    /// `start` is what has been read of the first record: at most its header.
-    pub(super) fn new(io: S, start: &[u8]) -> Self {
-        let mut buffer = Buffer::take();
+    /// `start` is what has been read of the first record: at most its header. Waits for two buffers.
+    pub(super) async fn new(io: S, start: &[u8], lane: Lane) -> Self {
+        let mut buffer = Buffer::take(lane).await;
         buffer[..start.len()].copy_from_slice(start);
         let incoming = Incoming { buffer, shown: 0, filled: start.len() };
-        Self { io, incoming, outgoing: Buffer::take(), pending: 0 }
+        Self { io, incoming, outgoing: Buffer::take(Lane::Sending).await, pending: 0, lane }
     }
 
     /// Runs the handshake to its end. On an error the peer has been sent the alert.
@@ -147,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
 
     /// The stream, once [`run`](Self::run) has ended well.
     pub(super) fn into_stream<C: Side>(self, side: C) -> Result<TlsStream<S>, HandshakeError> {
-        let Self { io, incoming, .. } = self;
+        let Self { io, incoming, lane, .. } = self;
         let (secrets, connection) = side.into_kernel()?;
         let version = connection.protocol_version();
         let limit = confidentiality_limit(connection.negotiated_cipher_suite());
@@ -155,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
         let sealer = Sealer::new(version, secrets.tx, limit).map_err(unusable)?;
         let opener = Opener::new(version, secrets.rx).map_err(unusable)?;
         let start = &incoming.buffer[incoming.shown..incoming.filled];
-        let receiver = Receiver::new(opener, start).map_err(unusable)?;
+        let receiver = Receiver::new(opener, start, lane).map_err(unusable)?;
         let keys = Keys::new(version, connection, C::keys);
         Ok(TlsStream::new(io, Session::new(receiver, Sender::new(sealer), keys)))
     }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::error::StreamError;
 use super::record::{Opener, RecordError, record_length};
 use crate::limits::TLS_HEADER;
-use crate::pool::Buffer;
+use crate::pool::{Buffer, Claim, Lane};
 
 /// One read brings the rest of a record and the header of the next, so bulk costs one read a record,
 /// nothing is ever moved in the buffer, and an idle stream needs no buffer to wait in.
@@ -22,6 +22,7 @@ pub(super) struct Receiver {
     header_length: usize,
     /// There from a complete header until the record's last byte is taken.
     buffer: Option<Buffer>,
+    claim: Claim,
     /// Bytes of the record in the buffer.
     filled: usize,
     /// Where the application data that nobody has taken yet is.
@@ -30,10 +31,11 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// `start` is what came after the handshake: at most one record header.
-    pub(super) fn new(opener: Opener, start: &[u8]) -> Result<Self, RecordError> {
+    pub(super) fn new(opener: Opener, start: &[u8], lane: Lane) -> Result<Self, RecordError> {
         let mut header = [0; TLS_HEADER];
         header.get_mut(..start.len()).ok_or(RecordError::Header)?.copy_from_slice(start);
-        Ok(Self { opener, header, header_length: start.len(), buffer: None, filled: 0, plain: 0..0 })
+        let claim = Claim::new(lane);
+        Ok(Self { opener, header, header_length: start.len(), buffer: None, claim, filled: 0, plain: 0..0 })
     }
 
     /// Application data that was opened and not taken.
@@ -70,7 +72,10 @@ impl Receiver {
             Ok(length) => length,
             Err(error) => return Poll::Ready(Ok(Err(error))),
         };
-        let buffer = self.buffer.get_or_insert_with(Buffer::take);
+        let buffer = match &mut self.buffer {
+            Some(buffer) => buffer,
+            none => none.insert(ready!(self.claim.poll(cx))),
+        };
         if self.filled < TLS_HEADER {
             buffer[..TLS_HEADER].copy_from_slice(&self.header);
             self.filled = TLS_HEADER;

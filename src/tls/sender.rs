@@ -6,24 +6,31 @@ use core::task::{Context, Poll, ready};
 use std::io;
 
 use rustls::{AlertDescription, ConnectionTrafficSecrets, ContentType};
-use tokio::io::AsyncWrite;
 
 use super::error::StreamError;
 use super::record::{RecordError, SUFFIX, Sealer};
 use crate::limits::TLS_PLAINTEXT_MAX;
-use crate::pool::Buffer;
+use crate::pool::{Buffer, Claim, Lane};
+use crate::room::Outlet;
+
+/// A record is not made smaller than this, however little the stream below takes: 22 bytes of each are not data.
+const RECORD_LEAST: usize = 512;
 
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 
 /// At most one record is gathered or on its way, in one buffer: a peer that does not read stops the
-/// writer, not the gateway.
+/// writer, not the gateway. It is no larger than what the stream below takes at once, and there is no
+/// buffer before it takes anything: to wait for a slow peer costs no memory.
 pub(super) struct Sender {
     sealer: Sealer,
     /// There while any byte is gathered or on its way.
     buffer: Option<Buffer>,
+    claim: Claim,
     /// Plaintext bytes gathered; 0 while `sealed` is not empty.
     plain: usize,
+    /// How many may be gathered in this record: what the stream below takes at once.
+    most: usize,
     /// Sealed bytes that are not written yet.
     sealed: Range<usize>,
     /// The last alert was sealed: nothing may follow it.
@@ -32,12 +39,20 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(sealer: Sealer) -> Self {
-        Self { sealer, buffer: None, plain: 0, sealed: 0..0, closed: false }
+        Self {
+            sealer,
+            buffer: None,
+            claim: Claim::new(Lane::Sending),
+            plain: 0,
+            most: TLS_PLAINTEXT_MAX,
+            sealed: 0..0,
+            closed: false,
+        }
     }
 
     /// Room for at least `least` more bytes of plaintext (at most [`TLS_PLAINTEXT_MAX`]), after
     /// what is gathered. Waits until the record before has gone out.
-    pub(super) fn poll_room<S: AsyncWrite + Unpin>(
+    pub(super) fn poll_room<S: Outlet + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut S,
@@ -46,19 +61,31 @@ impl Sender {
         if self.closed {
             return Poll::Ready(Err(StreamError::Closed.into()));
         }
-        if self.plain + least > TLS_PLAINTEXT_MAX {
+        if self.plain + least > self.most {
             self.seal_gathered().map_err(StreamError::from)?;
         }
         ready!(self.poll_drain(cx, io))?;
+        if self.plain == 0 {
+            let taken = ready!(io.poll_capacity(cx)).saturating_sub(self.sealer.prefix() + SUFFIX);
+            self.most = taken.clamp(least.max(RECORD_LEAST), TLS_PLAINTEXT_MAX);
+        }
         let start = self.sealer.prefix() + self.plain;
-        let end = self.sealer.prefix() + TLS_PLAINTEXT_MAX;
-        let buffer = self.buffer.get_or_insert_with(Buffer::take);
-        Poll::Ready(Ok(&mut buffer[start..end]))
+        let end = self.sealer.prefix() + self.most;
+        ready!(self.poll_buffer(cx));
+        Poll::Ready(Ok(self.buffer.as_mut().map(|buffer| &mut buffer[start..end]).unwrap_or_default()))
+    }
+
+    /// Makes sure that there is a buffer.
+    fn poll_buffer(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.buffer.is_none() {
+            self.buffer = Some(ready!(self.claim.poll(cx)));
+        }
+        Poll::Ready(())
     }
 
     /// Counts `count` bytes that were put into the room as gathered.
     pub(super) fn gathered(&mut self, count: usize) {
-        self.plain = TLS_PLAINTEXT_MAX.min(self.plain + count);
+        self.plain = self.most.min(self.plain + count);
         self.release();
     }
 
@@ -70,23 +97,16 @@ impl Sender {
     }
 
     /// Seals what is gathered and writes all of it out.
-    pub(super) fn poll_flush<S: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut S,
-    ) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush<S: Outlet + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
         self.seal_gathered().map_err(StreamError::from)?;
         self.poll_drain(cx, io)
     }
 
     /// As [`poll_flush`](Self::poll_flush), and a close_notify after it.
-    pub(super) fn poll_close<S: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut S,
-    ) -> Poll<io::Result<()>> {
+    pub(super) fn poll_close<S: Outlet + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx, io))?;
         if !self.closed {
+            ready!(self.poll_buffer(cx));
             self.seal_alert(WARNING, AlertDescription::CloseNotify).map_err(StreamError::from)?;
             ready!(self.poll_drain(cx, io))?;
         }
@@ -95,10 +115,11 @@ impl Sender {
 
     /// Tells the peer what it did wrong, as far as that is possible without waiting. What was
     /// gathered is dropped, and nothing can be written any more.
-    pub(super) fn abort<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S, alert: AlertDescription) {
+    pub(super) fn abort<S: Outlet + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S, alert: AlertDescription) {
         if !self.closed {
             self.plain = 0;
-            if self.poll_drain(cx, io).is_ready() && self.seal_alert(FATAL, alert).is_ok() {
+            let free = self.poll_drain(cx, io).is_ready() && self.poll_buffer(cx).is_ready();
+            if free && self.seal_alert(FATAL, alert).is_ok() {
                 let _ = self.poll_drain(cx, io);
             }
             self.closed = true;
@@ -112,7 +133,7 @@ impl Sender {
 
     /// Sends `message` (a KeyUpdate) under the old key, after what is gathered, and goes on with the
     /// new one.
-    pub(super) fn poll_rekey<S: AsyncWrite + Unpin>(
+    pub(super) fn poll_rekey<S: Outlet + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut S,
@@ -120,6 +141,7 @@ impl Sender {
         secrets: impl FnOnce() -> Result<(u64, ConnectionTrafficSecrets), StreamError>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx, io))?;
+        ready!(self.poll_buffer(cx));
         let secrets = secrets()?;
         self.seal(ContentType::Handshake, message).map_err(StreamError::from)?;
         self.sealer.rekey(secrets).map_err(StreamError::from)?;
@@ -146,10 +168,10 @@ impl Sender {
         Ok(())
     }
 
-    /// Seals a short message of our own; nothing is gathered or on its way.
+    /// Seals a short message of our own; there is a buffer, and nothing is gathered or on its way.
     fn seal(&mut self, content_type: ContentType, message: &[u8]) -> Result<(), RecordError> {
         let start = self.sealer.prefix();
-        let buffer = self.buffer.get_or_insert_with(Buffer::take);
+        let Some(buffer) = &mut self.buffer else { return Err(RecordError::Overflow) };
         buffer[start..start + message.len()].copy_from_slice(message);
         let length = self.sealer.seal(content_type, buffer, message.len())?;
         self.sealed = 0..length;
@@ -161,7 +183,7 @@ impl Sender {
         self.seal(ContentType::Alert, &[level, alert.into()])
     }
 
-    fn poll_drain<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
+    fn poll_drain<S: Outlet + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
         while let Some(buffer) = self.buffer.as_ref().filter(|_| !self.sealed.is_empty()) {
             match ready!(Pin::new(&mut *io).poll_write(cx, &buffer[self.sealed.clone()]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

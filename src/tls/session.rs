@@ -7,13 +7,14 @@ use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
 use rustls::{AlertDescription, ConnectionTrafficSecrets, ContentType, ProtocolVersion};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 
 use super::error::StreamError;
 use super::receiver::Receiver;
 use super::record::RecordError;
 use super::sender::Sender;
 use crate::limits::TLS_IDLE_RECORDS;
+use crate::room::Outlet;
 
 const NEW_SESSION_TICKET: u8 = 4;
 const KEY_UPDATE: u8 = 24;
@@ -76,7 +77,7 @@ impl Session {
     }
 
     /// Reads records until there is plaintext or the end.
-    pub(super) fn poll_plain<S: AsyncRead + AsyncWrite + Unpin>(
+    pub(super) fn poll_plain<S: AsyncRead + Outlet + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut S,
@@ -195,11 +196,7 @@ impl Session {
     }
 
     /// Sends the KeyUpdate that the peer asked for, or that the cipher's limit calls for.
-    pub(super) fn poll_rekey<S: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut S,
-    ) -> Poll<io::Result<()>> {
+    pub(super) fn poll_rekey<S: Outlet + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
         if self.key_update_due || self.sender.is_worn() {
             let message = [KEY_UPDATE, 0, 0, 1, 0];
             let keys = &mut self.keys;

@@ -8,7 +8,7 @@ use std::io;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::session::Session;
-use crate::room::{Room, poll_copy_into};
+use crate::room::{Outlet, Room, poll_copy_into};
 
 /// A TLS connection after its handshake.
 ///
@@ -51,7 +51,7 @@ impl<S> fmt::Debug for TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Room for TlsStream<S> {
+impl<S: AsyncRead + Outlet + Unpin> Room for TlsStream<S> {
     fn poll_room(&mut self, cx: &mut Context<'_>, least: usize) -> Poll<io::Result<&mut [u8]>> {
         let Self { io, session } = self;
         ready!(session.poll_rekey(cx, io))?;
@@ -63,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Room for TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for TlsStream<S> {
+impl<S: AsyncRead + Outlet + Unpin> AsyncBufRead for TlsStream<S> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let Self { io, session } = self.get_mut();
         ready!(session.poll_plain(cx, io))?;
@@ -75,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+impl<S: AsyncRead + Outlet + Unpin> AsyncRead for TlsStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { io, session } = self.get_mut();
         ready!(session.poll_plain(cx, io))?;
@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+impl<S: AsyncRead + Outlet + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         poll_copy_into(self.get_mut(), cx, bytes)
     }

@@ -171,12 +171,11 @@ async fn a_clock_in_1970() {
     let library = bed.dir.path().join("clock.so");
     let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status().unwrap();
     assert!(made.success());
-    // Without any time from the platform, the day of the build is the time: too early for this bed's certificates.
     let clockless = |config: AgentConfig| config.env("LD_PRELOAD", library.display().to_string());
-    let line = complaint(&clockless(enrolling(&bed)).args(&["enroll"]), 76).await;
-    assert!(line.contains("not valid yet") && line.contains("check this box's clock"), "{line}");
+    // The day of the build is good enough for the platform's certificate; then the platform tells the time, and the bundle's
+    // certificates, minutes old, are valid.
+    Gateway::served(&bed, &clockless(enrolling(&bed))).await.stop().await;
     // Later there is the last time that the platform told.
-    Gateway::served(&bed, &enrolling(&bed)).await.stop().await;
     let gateway = Gateway::served(&bed, &clockless(settings(&bed))).await;
     let line = gateway.says("clock is in the past").await;
     assert!(line.starts_with("warning: "), "{line}");

@@ -32,7 +32,7 @@ fn direct_tcpip_is_accepted_with_any_payload() {
         pair.run().unwrap();
         let payload = pair.received(msg::CHANNEL_OPEN_CONFIRMATION).pop().unwrap();
         let confirmation = ChannelOpenConfirmation::parse(&payload).unwrap();
-        assert_eq!(confirmation.window as usize, limits::CHANNEL_WINDOW);
+        assert_eq!(confirmation.window as usize, limits::WINDOW_START);
         assert_eq!(confirmation.packet_max as usize, limits::RECEIVE_DATA_MAX);
     }
     assert_eq!(pair.client.channels(), 3);
@@ -154,7 +154,7 @@ fn data_within_the_window_for_a_channel_that_nobody_reads_is_dropped() {
 fn credit_comes_back_when_data_was_read_and_not_before() {
     let mut pair = Pair::open();
     let id = pair.open_channel(7, 1000, 1000);
-    let half = vec![1; limits::CREDIT_THRESHOLD];
+    let half = vec![1; limits::WINDOW_START / 2];
     pair.server.send(ChannelData { recipient: 0, data: &half });
     pair.run().unwrap();
     assert_eq!(pair.received(msg::CHANNEL_WINDOW_ADJUST).len(), 0, "not on arrival");
@@ -197,9 +197,7 @@ fn a_stalled_channel_costs_its_window_and_the_others_go_on() {
     let mut pair = Pair::open();
     let _stalled = pair.open_channel(1, 1000, 1000);
     let live = pair.open_channel(2, u32::MAX, 32_768);
-    let chunk = vec![7; limits::RECEIVE_DATA_MAX];
-    pair.server.send(ChannelData { recipient: 0, data: &chunk });
-    pair.server.send(ChannelData { recipient: 0, data: &chunk[..limits::CHANNEL_WINDOW - chunk.len()] });
+    pair.server.send(ChannelData { recipient: 0, data: &[7; limits::WINDOW_START] });
     pair.run().unwrap();
     for round in 0..200u32 {
         let data = round.to_be_bytes().repeat(1_000);
@@ -221,8 +219,7 @@ fn rules_broken_on_channels() {
         ChannelData { recipient: 0, data: &vec![0; length] }.encode(&mut payload);
         payload
     };
-    let mut full = vec![data(limits::RECEIVE_DATA_MAX), data(limits::CHANNEL_WINDOW - limits::RECEIVE_DATA_MAX)];
-    full.push(data(1));
+    let full = vec![data(limits::WINDOW_START), data(1)];
     let cases: Vec<(Vec<Vec<u8>>, Error)> = vec![
         (full, Error::WindowOverrun(0)),
         (vec![data(limits::RECEIVE_DATA_MAX + 1)], Error::DataTooLong(0, limits::RECEIVE_DATA_MAX + 1)),

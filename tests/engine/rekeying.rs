@@ -43,10 +43,11 @@ fn bytes_and_time_make_new_keys_due() {
     pair.run().unwrap();
     assert!(pair.server.exchanges >= 2, "by what was sent");
     let before = pair.server.exchanges;
-    for _ in 0..4 {
-        pair.server.send(ChannelData { recipient: 0, data: &[2; 20_000] });
+    for _ in 0..60_000 / limits::WINDOW_START + 1 {
+        pair.server.send(ChannelData { recipient: 0, data: &[2; limits::WINDOW_START] });
         pair.run().unwrap();
         pair.read(id);
+        pair.run().unwrap();
     }
     assert!(pair.server.exchanges > before, "by what was received");
     let before = pair.server.exchanges;
@@ -71,7 +72,7 @@ fn answers_wait_for_the_end_of_the_exchange() {
     pair.server.put(b"\x5a\0\0\0\x0cdirect-tcpip\0\0\0\x09\0\0\x10\0\0\0\x10\0");
     pair.server.put(b"\x50\0\0\0\x01x\x01");
     pair.server.put(&[200]);
-    let data = vec![3; limits::CREDIT_THRESHOLD];
+    let data = vec![3; limits::WINDOW_START / 2];
     let mut payload = Vec::new();
     ChannelData { recipient: 0, data: &data }.encode(&mut payload);
     pair.server.put(&payload);
@@ -168,7 +169,7 @@ fn collect(pair: &mut Pair, known: &mut [Known]) {
         let message = ChannelWindowAdjust::parse(&payload).unwrap();
         let channel = &mut known[message.recipient as usize];
         channel.granted += message.bytes as usize;
-        assert!(channel.granted <= limits::CHANNEL_WINDOW, "never more than the ring holds");
+        assert!(channel.granted <= limits::WINDOW_MAX, "never more than a window may be");
     }
 }
 
@@ -195,7 +196,7 @@ proptest! {
         let ids: Vec<_> = (0..3).map(|sender| pair.open_channel(sender, 10_000, 5_000)).collect();
         let mut known: Vec<Known> = Vec::new();
         for _ in 0..3 {
-            known.push(Known { granted: limits::CHANNEL_WINDOW, window: 10_000, ..Known::default() });
+            known.push(Known { granted: limits::WINDOW_START, window: 10_000, ..Known::default() });
         }
         for step in steps {
             match step {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use edge_gateway::room::Outlet;
 use edge_gateway::target::{Context, Handler, Kubernetes, TargetPolicy, protocols};
 use edge_gateway::tls::Acceptor;
 use rustls::version::TLS13;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
+use tokio::io::{AsyncRead, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 
@@ -54,7 +55,7 @@ impl Gateway {
     /// Serves one channel to its end.
     pub(crate) fn serve<S>(&self, channel: S) -> JoinHandle<()>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + Outlet + Unpin + Send + 'static,
     {
         let (acceptor, context) = (self.acceptor.clone(), self.context.clone());
         tokio::spawn(async move {

@@ -1,5 +1,6 @@
 //! Byte streams to test with.
 
+use edge_gateway::room::Outlet;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -60,6 +61,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Trickle<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Outlet for Trickle<S> {}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for Trickle<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.write = !self.write;
@@ -98,6 +101,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Mangle<S> {
         Pin::new(&mut self.io).poll_read(cx, into)
     }
 }
+
+impl<S: AsyncWrite + Unpin> Outlet for Mangle<S> {}
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Mangle<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

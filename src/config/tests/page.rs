@@ -11,6 +11,7 @@ fn the_documented_defaults_are_the_real_ones() {
     assert_eq!(default(Id::Domain), config.domain.as_str());
     assert_eq!(default(Id::RelayPort), config.relay_port.to_string());
     assert_eq!(default(Id::MaxTunnels), config.max_tunnels.to_string());
+    assert_eq!(default(Id::Memory), format!("{}MiB", config.memory >> 20));
     assert_eq!(default(Id::Log), config.log);
     assert!(default(Id::StateDir).starts_with(config.state_dir.to_str().unwrap()));
 }

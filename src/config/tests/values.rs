@@ -58,6 +58,9 @@ fn values_are_checked_and_the_refusal_names_key_value_and_example() {
         ("EDGE_GATEWAY_STATE_DIR", "state", "absolute"),
         ("EDGE_GATEWAY_CA_FILE", "ca.pem", "absolute"),
         ("EDGE_GATEWAY_RELAY_PORT", "0", "1 to 65535"),
+        ("EDGE_GATEWAY_MEMORY", "102399", "from 100KiB to 1024MiB"),
+        ("EDGE_GATEWAY_MEMORY", "4MB", "from 100KiB to 1024MiB"),
+        ("EDGE_GATEWAY_MEMORY", "99999999999999MiB", "from 100KiB to 1024MiB"),
         ("EDGE_GATEWAY_RELAY_PORT", "65536", "1 to 65535"),
         ("EDGE_GATEWAY_RELAY_PORT", "ssh", "1 to 65535"),
         ("EDGE_GATEWAY_MAX_TUNNELS", "99999", "1 to 1024"),
@@ -107,4 +110,11 @@ fn contradictions_within_one_source_are_refused() {
     // A weightier source overrules, whatever the spelling.
     let over = on("run --domain=https://c.example").env("INFISICAL_API_URL", "https://b.example").config();
     assert_eq!(over.domain.as_str(), "https://c.example");
+}
+
+#[test]
+fn a_size_can_be_written_in_three_ways() {
+    for text in ["2097152", "2048KiB", "2MiB", "2 MiB"] {
+        assert_eq!(on("run").env("EDGE_GATEWAY_MEMORY", text).config().memory, 2 << 20, "{text}");
+    }
 }

@@ -85,7 +85,7 @@ impl Core {
         Core {
             transport,
             phase,
-            mux: Mux::new(config.channels_max),
+            mux: Mux::new(config.channels_max, config.budget.clone()),
             sig_algs: ServerSigAlgs::Unknown,
             banner: None,
             authenticated: false,
@@ -233,7 +233,7 @@ impl Core {
         match number {
             msg::CHANNEL_DATA => {
                 let message = ChannelData::parse(payload).map_err(malformed)?;
-                self.mux.data(message.recipient, message.data)?;
+                self.mux.data(message.recipient, message.data, self.now)?;
                 if self.sweep_at.is_none() {
                     self.sweep_at = Some(self.heard + limits::SWEEP_MS);
                 }
@@ -442,7 +442,7 @@ impl Core {
                 })
                 && self.asked.push_back(Asked::Keepalive).is_ok();
         }
-        match self.mux.poll_control() {
+        match self.mux.poll_control(self.now) {
             Some(control) => output.packet(|writer| control.encode(writer)),
             None => false,
         }
@@ -457,10 +457,7 @@ impl Core {
     }
 
     pub(super) fn write(&mut self, id: ChannelId, data: &[u8]) -> Write {
-        if !self.mux.is_confirmed(id) {
-            self.pump();
-        }
-        match self.mux.room(id) {
+        match self.room(id) {
             Room::Closed => Write::Closed,
             Room::Blocked => Write::Blocked,
             Room::Bytes { .. } if data.is_empty() => Write::Taken(0),
@@ -478,6 +475,29 @@ impl Core {
                 Write::Taken(data.len())
             }
         }
+    }
+
+    pub(super) fn capacity(&mut self, id: ChannelId) -> Write {
+        match self.room(id) {
+            Room::Closed => Write::Closed,
+            Room::Blocked => Write::Blocked,
+            Room::Bytes { most, .. } => {
+                let room = self.data_room();
+                let enough = if self.mux.is_small(id) { most.min(limits::SMALL_DATA) } else { most };
+                if self.mux.is_confirmed(id) && room >= enough {
+                    return Write::Taken(most.min(room));
+                }
+                self.mux.starve(id);
+                Write::Blocked
+            }
+        }
+    }
+
+    fn room(&mut self, id: ChannelId) -> Room {
+        if !self.mux.is_confirmed(id) {
+            self.pump();
+        }
+        self.mux.room(id)
     }
 
     pub(super) fn poll_event(&mut self) -> Option<Event> {

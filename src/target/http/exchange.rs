@@ -8,7 +8,7 @@ use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use std::io;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::body::Framing;
@@ -19,6 +19,7 @@ use super::response::Response;
 use super::tunnel::tunnel;
 use super::upstream::Upstream;
 use crate::limits::{HTTP_INTERIM, HTTP_TARGET_TIME};
+use crate::room::Outlet;
 use crate::tls::TlsStream;
 
 /// What is left after an exchange.
@@ -60,7 +61,7 @@ pub(super) async fn exchange<S>(
     body: &mut Pump,
 ) -> Result<Outcome, Failure>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + Outlet + Unpin,
 {
     match timeout(HTTP_TARGET_TIME, upstream.write_all(head)).await {
         Ok(Ok(())) => {}
@@ -94,7 +95,7 @@ async fn response_head<S>(
     body: &mut Pump,
 ) -> Result<Response, Failure>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + Outlet + Unpin,
 {
     let mut head = HeadReader::default();
     // A target that answers and stops reading may close before it has all of the body.
@@ -146,7 +147,7 @@ async fn respond<S>(
     response: &Response,
 ) -> Result<Outcome, Failure>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + Outlet + Unpin,
 {
     // Where the next request begins is certain only if this one has been read to its end.
     let client_stays = body.is_done() && !request.close;
@@ -182,7 +183,7 @@ where
 
 async fn to_client<S>(client: &mut TlsStream<S>, head: &[u8], flush: bool) -> Result<(), Failure>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + Outlet + Unpin,
 {
     let sent = async {
         client.write_all(head).await?;

@@ -6,7 +6,7 @@ use core::task::Poll;
 use std::io;
 
 use log::{debug, warn};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::answer::answer;
@@ -19,6 +19,7 @@ use super::pump::Pump;
 use super::request::{Refusal, Request};
 use super::upstream::Upstream;
 use crate::limits::{CLOSE_TIME, HTTP_CONFIG_LINE, HTTP_DRAIN, HTTP_IDLE_TIME, HTTP_TARGET_TIME};
+use crate::room::Outlet;
 use crate::target::connect::{ConnectError, connect};
 use crate::target::gathered::Gathered;
 use crate::target::{Context, close};
@@ -27,7 +28,7 @@ use crate::tls::{ClientFacts, Connector, Scheme, Target, TlsStream, Trust};
 /// Serves one client to its end.
 pub(crate) async fn serve<S>(client: TlsStream<S>, facts: &ClientFacts, context: &Context)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + Outlet + Unpin + Send,
 {
     let mut session = Session { client, facts, context, config: Config::default(), kept: None };
     match session.run().await {
@@ -60,7 +61,7 @@ enum Next {
     Close,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
+impl<S: AsyncRead + Outlet + Unpin + Send> Session<'_, S> {
     /// Serves requests until the client has no more, or has sent something that can't be followed.
     async fn run(&mut self) -> io::Result<()> {
         match timeout(HTTP_IDLE_TIME, self.read_config()).await {

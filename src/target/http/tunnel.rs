@@ -4,7 +4,7 @@ use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufRead, AsyncRead};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::body::Framing;
@@ -12,7 +12,7 @@ use super::exchange::Outcome;
 use super::pump::{Pump, PumpError};
 use super::upstream::Upstream;
 use crate::limits::TCP_HALF_CLOSED_TIME;
-use crate::room::Room;
+use crate::room::{Outlet, Room};
 use crate::tls::TlsStream;
 
 /// Carries bytes until both sides have closed, or one has and the other is silent.
@@ -21,7 +21,7 @@ use crate::tls::TlsStream;
 /// Which connection broke, and how.
 pub(super) async fn tunnel<S>(client: &mut TlsStream<S>, upstream: &mut Upstream) -> Result<Outcome, String>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + Outlet + Unpin,
 {
     let (mut there, mut back) = (Direction::new(), Direction::new());
     let mut silence: Option<Pin<Box<Sleep>>> = None;

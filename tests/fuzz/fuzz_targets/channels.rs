@@ -3,8 +3,9 @@
 //! Input: a byte that sets the limit, then operations of four bytes: what, on which channel, and a number.
 #![no_main]
 
+use edge_gateway::budget::Budget;
 use edge_gateway::limits::ssh::{
-    CHANNEL_WINDOW, CREDIT_THRESHOLD, FAILURES_OWED_MAX, RECEIVE_DATA_MAX, REFUSALS_MAX, SEND_DATA_MAX,
+    FAILURES_OWED_MAX, RECEIVE_DATA_MAX, REFUSALS_MAX, SEND_DATA_MAX, WINDOW_START,
 };
 use edge_gateway::ssh::error::Error;
 use edge_gateway::ssh::msg::{self, ChannelOpen, Rest};
@@ -12,6 +13,7 @@ use edge_gateway::ssh::mux::{ChannelId, Control, Mux, OpenFailure, Read, Room};
 use edge_gateway_fuzz::{Script, operation};
 use libfuzzer_sys::fuzz_target;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 fuzz_target!(|data: &[u8]| {
     let mut script = Script(data);
@@ -104,7 +106,8 @@ struct Ended;
 impl Harness {
     fn new(limit: usize) -> Self {
         Harness {
-            mux: Mux::new(limit),
+            // Nothing to lend: every window stays what the model says.
+            mux: Mux::new(limit, Arc::new(Budget::new(2 * limit * WINDOW_START, limit))),
             limit,
             channels: BTreeMap::new(),
             refused: VecDeque::new(),
@@ -199,7 +202,7 @@ impl Harness {
                 let id = (0..).find(|id| !self.channels.contains_key(id)).expect("fewer than the limit");
                 let channel = Channel {
                     number: peer,
-                    window: CHANNEL_WINDOW,
+                    window: WINDOW_START,
                     peer_window: window,
                     packet_max,
                     ..Channel::default()
@@ -220,7 +223,7 @@ impl Harness {
             Ok(channel) => (Ok(()), channel.data(length)),
         };
         self.touched |= !data.is_empty();
-        let result = self.mux.data(number, &data);
+        let result = self.mux.data(number, &data, 0);
         assert_eq!(result, expected);
         result.map_err(|_| Ended)
     }
@@ -387,7 +390,7 @@ impl Harness {
 
     /// Takes one control message. Whether there was one.
     fn send_control(&mut self) -> bool {
-        let control = self.mux.poll_control();
+        let control = self.mux.poll_control(0);
         if let Some((recipient, reason)) = self.refused.pop_front() {
             assert_eq!(control, Some(Control::Refuse { recipient, reason }), "refusals come first, in order");
             return true;
@@ -488,7 +491,7 @@ impl Harness {
         for channel in self.channels.values().filter(|channel| !channel.released) {
             let buffered = (channel.sent - channel.read) as usize;
             let unreturned = channel.freed - channel.returned;
-            assert_eq!(channel.window + buffered + unreturned, CHANNEL_WINDOW);
+            assert_eq!(channel.window + buffered + unreturned, WINDOW_START);
         }
     }
 
@@ -508,7 +511,7 @@ impl Harness {
             if !channel.close_received {
                 assert_eq!(channel.failures_owed, 0);
                 assert_eq!(channel.eof_received, channel.shut_down);
-                assert!(channel.eof_sent || channel.freed - channel.returned < CREDIT_THRESHOLD, "credit is held back");
+                assert!(channel.eof_sent || channel.freed - channel.returned < WINDOW_START / 2, "credit is held back");
             }
         }
     }
@@ -531,7 +534,7 @@ impl Harness {
         self.send_all_control();
         self.check();
         assert!(self.mux.is_empty());
-        assert_eq!(self.mux.poll_control(), None);
+        assert_eq!(self.mux.poll_control(0), None);
         assert_eq!(self.mux.poll_ready(), None);
         assert!(!self.mux.sweep());
     }

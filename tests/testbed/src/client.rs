@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, SupportedProtocolVersion, version};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
@@ -34,22 +36,34 @@ pub mod alpn {
 pub struct TlsClient {
     pki: Arc<PkiFactory>,
     versions: Vec<&'static SupportedProtocolVersion>,
+    provider: Arc<CryptoProvider>,
 }
 
 impl TlsClient {
     /// Both TLS versions.
     pub fn new(pki: Arc<PkiFactory>) -> TlsClient {
-        TlsClient { pki, versions: vec![&version::TLS13, &version::TLS12] }
+        TlsClient::with(pki, vec![&version::TLS13, &version::TLS12])
     }
 
     /// TLS 1.2 only.
     pub fn tls12(pki: Arc<PkiFactory>) -> TlsClient {
-        TlsClient { pki, versions: vec![&version::TLS12] }
+        TlsClient::with(pki, vec![&version::TLS12])
     }
 
     /// TLS 1.3 only.
     pub fn tls13(pki: Arc<PkiFactory>) -> TlsClient {
-        TlsClient { pki, versions: vec![&version::TLS13] }
+        TlsClient::with(pki, vec![&version::TLS13])
+    }
+
+    /// TLS 1.3 with ChaCha20-Poly1305 only: what two sides without AES in hardware agree on.
+    pub fn chacha20(pki: Arc<PkiFactory>) -> TlsClient {
+        let cipher_suites = vec![TLS13_CHACHA20_POLY1305_SHA256];
+        let provider = CryptoProvider { cipher_suites, ..CryptoProvider::clone(&tls::provider()) };
+        TlsClient { provider: Arc::new(provider), ..TlsClient::tls13(pki) }
+    }
+
+    fn with(pki: Arc<PkiFactory>, versions: Vec<&'static SupportedProtocolVersion>) -> TlsClient {
+        TlsClient { pki, versions, provider: tls::provider() }
     }
 
     /// Handshakes over any stream, offering these ALPN names and showing this certificate.
@@ -80,10 +94,10 @@ impl TlsClient {
 
     fn config(&self, alpn: &[&str], certificate: Option<&PkiCredential>) -> ClientConfig {
         let anchors = Arc::new(self.pki.server_anchors());
-        let verifier = WebPkiServerVerifier::builder_with_provider(anchors, tls::provider())
+        let verifier = WebPkiServerVerifier::builder_with_provider(anchors, self.provider.clone())
             .build()
             .expect("the factory has anchors");
-        let config = ClientConfig::builder_with_provider(tls::provider())
+        let config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&self.versions)
             .expect("ring has both versions")
             .with_webpki_verifier(verifier);

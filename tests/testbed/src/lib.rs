@@ -27,6 +27,8 @@ pub mod client;
 pub mod dir;
 pub mod echo_gateway;
 pub mod http;
+pub mod load;
+pub mod process;
 pub mod relay;
 pub mod targets;
 mod tls;

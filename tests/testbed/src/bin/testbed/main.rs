@@ -1,6 +1,7 @@
 //! The `testbed` program: see an agent at work without a platform.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod demo;
 mod serve;
@@ -14,6 +15,9 @@ usage: testbed demo     build the agent, run it against a platform and a relay o
        testbed serve [--host ADDRESS]
                         keep a platform and a relay running for an agent that you start by hand; it reaches this machine
                         at ADDRESS: 127.0.0.1 unless it runs in a virtual machine (10.0.2.2 with QEMU's user network)
+       testbed bench [--quick] [--only PART]
+                        measure the agent beside its limits and its peers; a full run writes targets/PERFORMANCE.md;
+                        parts: memory, idle, allocations, aes, chacha, starts, lines
 
 EDGE_GATEWAY_BIN names an agent to use instead of building one.";
 
@@ -30,14 +34,15 @@ async fn main() -> ExitCode {
                 return ExitCode::from(64);
             }
         },
+        ["bench", options @ ..] => match bench::Options::parse(options) {
+            Some(options) => bench::run(&options).await,
+            None => return usage(),
+        },
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(64);
-        }
+        _ => return usage(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,4 +51,9 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(64)
 }
