@@ -2,7 +2,7 @@
 
 use crate::config::{self, Command, Config, Request, Sources};
 use crate::exit::Exit;
-use crate::{doctor, logging, status, supervisor};
+use crate::{logging, status, supervisor};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -35,9 +35,17 @@ fn work(config: Config) -> Exit {
             print(&text);
             exit
         }
-        Command::Doctor => doctor::run(&config, &mut |line| {
+        #[cfg(feature = "doctor")]
+        Command::Doctor => crate::doctor::run(&config, &mut |line| {
             print(line);
         }),
+        #[cfg(not(feature = "doctor"))]
+        Command::Doctor => {
+            eprintln!(
+                "edge-gateway: this is the `core` build, which has no `doctor`: use `status`, or install the full build"
+            );
+            Exit::Usage
+        }
     };
     logging::flush(style);
     exit

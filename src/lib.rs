@@ -8,9 +8,11 @@ pub mod api;
 pub mod budget;
 pub mod bundle;
 pub mod calendar;
+pub mod chain;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "doctor")]
 mod doctor;
 pub mod domain;
 pub mod escape;

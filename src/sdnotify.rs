@@ -81,7 +81,7 @@ impl Notifier {
             let _ = write!(message, "{separator}STATUS={}", Escaped::new(status, NOTIFY_STATUS_CHARS));
         }
         if let Err(error) = socket.send_to_addr(message.as_bytes(), address) {
-            log::debug!("the service manager did not take {state:?}: {error}");
+            log::debug!("the service manager did not take \"{}\": {error}", Escaped::new(state, 80));
         }
     }
 }

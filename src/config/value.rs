@@ -69,7 +69,7 @@ pub(super) fn check(entry: &Entry) -> Result<(), ConfigError> {
     let shown = if entry.setting.is_secret() && !entry.is_file {
         String::new()
     } else {
-        format!(", not {:?}", Escaped::new(value, 80).to_string())
+        format!(", not \"{}\"", Escaped::new(value, 80))
     };
     let message = format!("{} {problem}{shown}; example: {}", entry.label(), example(entry.setting));
     Err(if entry.origin == Origin::Flag { ConfigError::usage(message) } else { ConfigError::config(message) })

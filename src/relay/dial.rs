@@ -1,5 +1,6 @@
 //! Connecting to a host by name over whichever of its addresses answers first (RFC 8305, "Happy Eyeballs").
 
+use crate::calendar::Seconds;
 use crate::limits::ssh as limits;
 use socket2::{SockRef, TcpKeepalive};
 use std::fmt;
@@ -32,7 +33,7 @@ impl fmt::Display for DialError {
             DialError::Connect(address, error, n) => {
                 write!(f, "none of {n} addresses answers, the last was {address}: {error}")
             }
-            DialError::Timeout(limit) => write!(f, "no connection within {} s", limit.as_secs_f32()),
+            DialError::Timeout(limit) => write!(f, "no connection within {} s", Seconds(*limit)),
         }
     }
 }

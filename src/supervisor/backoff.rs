@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Steps in which a pause is spread.
+const FRACTIONS: u32 = 1 << 16;
+
 /// Doubles from a least pause to a greatest one; each pause is drawn between half and the whole of it, so that a fleet that lost its
 /// relay together does not come back together.
 #[derive(Clone, Debug)]
@@ -24,7 +27,7 @@ impl Backoff {
         let whole = self.least.saturating_mul(1 << self.failures.min(16)).min(self.greatest);
         self.failures = self.failures.saturating_add(1);
         let half = whole / 2;
-        half + half.mul_f32(self.fraction())
+        half + half * self.fraction() / FRACTIONS
     }
 
     /// A success that lasted: the next failure counts as the first.
@@ -37,12 +40,12 @@ impl Backoff {
         self.failures
     }
 
-    /// A number from 0 to 1, by Marsaglia's xorshift: spread is all that is asked of it.
-    fn fraction(&mut self) -> f32 {
+    /// A number below [`FRACTIONS`], by Marsaglia's xorshift: spread is all that is asked of it.
+    fn fraction(&mut self) -> u32 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 17;
         self.random ^= self.random << 5;
-        (self.random >> 8) as f32 / (1 << 24) as f32
+        self.random >> 16
     }
 }
 

@@ -15,6 +15,7 @@ mod tunnels;
 use crate::api::{Client, NextStep, Options};
 use crate::budget::Budget;
 use crate::bundle::Bundle;
+use crate::calendar::Seconds;
 use crate::clock::{Clock, Source};
 use crate::config::{self, Config, Request, Sources};
 use crate::exit::Exit;
@@ -470,18 +471,18 @@ impl<'a> Supervisor<'a> {
     fn link_down(&mut self, host: &str, error: &str, end: LinkEnd) {
         self.handle(Event::LinkDown(end));
         let pause = self.brain.next_dial().map_or(Duration::ZERO, |at| at.saturating_sub(self.started.elapsed()));
-        let (port, pause) = (self.config.relay_port, pause.as_secs_f32());
+        let (port, pause) = (self.config.relay_port, Seconds(pause));
         match end {
             LinkEnd::Occupied => log::warn!(
-                "relay {host}:{port} accepted this gateway and closed at once ({error}): it probably still holds an older connection of this gateway; trying again in {pause:.1} s"
+                "relay {host}:{port} accepted this gateway and closed at once ({error}): it probably still holds an older connection of this gateway; trying again in {pause} s"
             ),
             LinkEnd::Refused | LinkEnd::NotTrusted => {
                 log::error!(
-                    "relay {host}:{port}: {error}; asking the platform for new certificates, then trying again in {pause:.1} s"
+                    "relay {host}:{port}: {error}; asking the platform for new certificates, then trying again in {pause} s"
                 );
             }
             LinkEnd::Unreachable | LinkEnd::Lost => {
-                log::warn!("relay {host}:{port}: {error}; trying again in {pause:.1} s");
+                log::warn!("relay {host}:{port}: {error}; trying again in {pause} s");
             }
         }
         self.announce(&format!("relay {host} is not connected: {error}"));

@@ -102,7 +102,7 @@ impl Tunnel {
             }
         };
         let Some(handler) = Handler::for_protocol(&accepted.protocol) else { return };
-        log::debug!("tunnel {number}: {handler:?}");
+        log::debug!("tunnel {number}: {}", String::from_utf8_lossy(&accepted.protocol));
         handler.serve(accepted.stream, &accepted.facts, &self.0.context()).await;
         log::debug!("tunnel {number}: closed");
     }

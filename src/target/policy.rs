@@ -3,6 +3,7 @@
 use core::ops::RangeInclusive;
 use std::net::IpAddr;
 
+use crate::escape::Escaped;
 use crate::limits::POLICY_RULES;
 use crate::tls::Host;
 
@@ -112,7 +113,7 @@ fn rules(text: &str) -> Result<Vec<Rule>, String> {
         if rules.len() == POLICY_RULES {
             return Err(format!("over {POLICY_RULES} rules"));
         }
-        rules.push(rule(entry).map_err(|why| format!("{entry:?}: {why}"))?);
+        rules.push(rule(entry).map_err(|why| format!("\"{}\": {why}", Escaped::new(entry, 80)))?);
     }
     if rules.is_empty() {
         return Err("the list is empty (leave it unset, or write * for everything)".into());

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier, verify_server_name};
+use rustls::client::{Resumption, UnbufferedClientConnection, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::AsyncRead;
 
+use crate::chain::ChainVerifier;
 use crate::pool::Lane;
 use crate::room::Outlet;
 
@@ -47,17 +47,17 @@ impl Connector {
         let verifier: Arc<dyn ServerCertVerifier> = match trust {
             Trust::Public => {
                 let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-                chain_verifier(roots, &provider)?
+                ChainVerifier::new(roots, &provider)
             }
             Trust::Given(pem) => {
                 let known = pem::certificates(pem)?;
-                let chain = chain_verifier(identity::anchors(pem)?, &provider)?;
+                let chain = ChainVerifier::new(identity::anchors(pem)?, &provider);
                 Arc::new(GivenVerifier { chain, known })
             }
             Trust::Anyone => Arc::new(NoVerifier(provider.clone())),
         };
         let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
-            .with_protocol_versions(&[&TLS13, &TLS12])
+            .with_protocol_versions(provider::VERSIONS)
             .map_err(|error| error.to_string())?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
@@ -93,17 +93,11 @@ impl Connector {
     }
 }
 
-fn chain_verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, String> {
-    WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone())
-        .build()
-        .map_err(|error| error.to_string())
-}
-
 /// CAs given for one target. People also give the server's own self-signed certificate, which no
 /// chain leads to; it is accepted for what it is, with its name and its time checked.
 #[derive(Debug)]
 struct GivenVerifier {
-    chain: Arc<WebPkiServerVerifier>,
+    chain: Arc<ChainVerifier>,
     known: Vec<CertificateDer<'static>>,
 }
 
@@ -137,7 +131,7 @@ impl ServerCertVerifier for GivenVerifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, signature)
+        ServerCertVerifier::verify_tls12_signature(&*self.chain, message, cert, signature)
     }
 
     fn verify_tls13_signature(
@@ -146,11 +140,11 @@ impl ServerCertVerifier for GivenVerifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, signature)
+        ServerCertVerifier::verify_tls13_signature(&*self.chain, message, cert, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        ServerCertVerifier::supported_verify_schemes(&*self.chain)
     }
 }
 

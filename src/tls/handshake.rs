@@ -159,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
         let start = &incoming.buffer[incoming.shown..incoming.filled];
         let receiver = Receiver::new(opener, start, lane).map_err(unusable)?;
         let keys = Keys::new(version, connection, C::keys);
-        Ok(TlsStream::new(io, Session::new(receiver, Sender::new(sealer), keys)))
+        Ok(TlsStream::new(io, Session::new(receiver, Sender::new(sealer, lane.way_out()), keys)))
     }
 }
 
@@ -221,6 +221,7 @@ async fn send<S: AsyncWrite + Unpin>(io: &mut S, outgoing: &Buffer, pending: &mu
 /// Records that a key of this suite may seal.
 fn confidentiality_limit(suite: SupportedCipherSuite) -> u64 {
     match suite {
+        #[cfg(feature = "tls12")]
         SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
         SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
     }

@@ -45,8 +45,8 @@ impl Target {
         } else {
             (None, host)
         };
-        let host = Host::parse(host)
-            .ok_or_else(|| format!("{:?} is not a host name or an IP address", Excerpt(host).to_string()))?;
+        let host =
+            Host::parse(host).ok_or_else(|| format!("\"{}\" is not a host name or an IP address", Excerpt(host)))?;
         if port == 0 {
             return Err("port 0".into());
         }

@@ -4,10 +4,11 @@ use core::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::version::{TLS12, TLS13};
 use rustls::{Error, RootCertStore, ServerConfig};
+
+use crate::chain::ChainVerifier;
 
 use super::clock::Clock;
 use super::der::Certificate;
@@ -101,11 +102,9 @@ fn server_config(
     anchors: RootCertStore,
     clock: &Clock,
 ) -> Result<ServerConfig, String> {
-    let clients = WebPkiClientVerifier::builder_with_provider(anchors.into(), provider.clone())
-        .build()
-        .map_err(|error| error.to_string())?;
+    let clients = ChainVerifier::new(anchors, &provider);
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock.clone()))
-        .with_protocol_versions(&[&TLS13, &TLS12])
+        .with_protocol_versions(provider::VERSIONS)
         .map_err(|error| error.to_string())?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(OneKey(Arc::new(key))));

@@ -3,30 +3,42 @@
 
 use std::sync::Arc;
 
-use rustls::SupportedCipherSuite;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{cipher_suite as suite, default_provider, kx_group};
+use rustls::{SupportedCipherSuite, SupportedProtocolVersion, version};
 
-const CHACHA20: [SupportedCipherSuite; 3] = [
+/// The versions of TLS that are spoken.
+#[cfg(feature = "tls12")]
+pub(super) const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+/// The versions of TLS that are spoken.
+#[cfg(not(feature = "tls12"))]
+pub(super) const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13];
+
+const CHACHA20: &[SupportedCipherSuite] = &[
     suite::TLS13_CHACHA20_POLY1305_SHA256,
+    #[cfg(feature = "tls12")]
     suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    #[cfg(feature = "tls12")]
     suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
 // AES-128 first: the smaller key is 20 to 40% faster, and both are out of reach.
-const AES: [SupportedCipherSuite; 6] = [
+const AES: &[SupportedCipherSuite] = &[
     suite::TLS13_AES_128_GCM_SHA256,
     suite::TLS13_AES_256_GCM_SHA384,
+    #[cfg(feature = "tls12")]
     suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    #[cfg(feature = "tls12")]
     suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    #[cfg(feature = "tls12")]
     suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    #[cfg(feature = "tls12")]
     suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 ];
 
 /// TLS 1.2 and 1.3 with ECDHE over X25519, P-256 and P-384; AES-GCM first only where the CPU has AES.
 pub(super) fn provider() -> Arc<CryptoProvider> {
-    let cipher_suites =
-        if aes_in_hardware() { [AES.as_slice(), &CHACHA20].concat() } else { [CHACHA20.as_slice(), &AES].concat() };
+    let cipher_suites = if aes_in_hardware() { [AES, CHACHA20].concat() } else { [CHACHA20, AES].concat() };
     Arc::new(CryptoProvider {
         cipher_suites,
         kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],

@@ -70,7 +70,7 @@ fn values_are_checked_and_the_refusal_names_key_value_and_example() {
         ("EDGE_GATEWAY_ALLOW", "a\u{7}", "control"),
     ] {
         let message = on("run").env(key, value).refused(Exit::Config, &[key, part, "environment", "example: "]);
-        assert!(message.contains(&format!("{:?}", Escaped::new(value, 80).to_string())), "{message}");
+        assert!(message.contains(&format!("\"{}\"", Escaped::new(value, 80))), "{message}");
     }
     on("run --relay-port=x").refused(Exit::Usage, &["--relay-port (command line)"]);
     on("run").file(OWN, "\n\nEDGE_GATEWAY_RELAY_PORT=x").refused(Exit::Config, &["edge-gateway.conf:3"]);
