@@ -59,7 +59,8 @@ pub mod ssh {
     /// RAM of an idle channel: its entry in the engine and in the driver, without a ring buffer.
     pub const CHANNEL_IDLE_MAX: usize = 1024;
 
-    /// RAM of a channel with traffic.
+    /// RAM of a channel with traffic and a near peer. Over a long line the budget may lend it more, up to [`WINDOW_MAX`]; what all
+    /// channels have together stays within the budget's half for windows.
     pub const CHANNEL_BUSY_MAX: usize = 64 * 1024;
 
     /// RAM of a connection's fixed buffers.

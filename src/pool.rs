@@ -23,10 +23,20 @@ use crate::limits::{MEMORY_DEFAULT, RECORD_BUF, RECORD_BUFS_KEPT};
 pub enum Lane {
     /// Bytes that came from a client.
     Clients,
-    /// Bytes that came from a target.
+    /// Bytes of an HTTP target, either way: if these do not read or answer, only HTTP waits.
     Targets,
-    /// Bytes on their way out, to either.
+    /// Bytes on their way to a client, and those of handshakes: held for moments.
     Sending,
+}
+
+impl Lane {
+    /// The lane for what is sent on a stream that receives in this one.
+    pub fn way_out(self) -> Self {
+        match self {
+            Lane::Clients | Lane::Sending => Lane::Sending,
+            Lane::Targets => Lane::Targets,
+        }
+    }
 }
 
 struct Pool(Mutex<State>);
@@ -34,6 +44,8 @@ struct Pool(Mutex<State>);
 struct State {
     lanes: [Queue; 3],
     free: heapless::Vec<Box<[u8]>, RECORD_BUFS_KEPT>,
+    /// The fewest that were free at any time since the last [`trim`].
+    unused: usize,
     tickets: u64,
 }
 
@@ -69,7 +81,14 @@ impl Pool {
     const fn new(memory: usize) -> Self {
         let [clients, targets, sending] = lanes(memory);
         let lanes = [Queue::new(clients), Queue::new(targets), Queue::new(sending)];
-        Pool(Mutex::new(State { lanes, free: heapless::Vec::new(), tickets: 0 }))
+        Pool(Mutex::new(State { lanes, free: heapless::Vec::new(), unused: 0, tickets: 0 }))
+    }
+
+    fn trim(&self) {
+        let mut pool = self.lock();
+        let kept = pool.free.len() - pool.unused.min(pool.free.len());
+        pool.free.truncate(kept);
+        pool.unused = kept;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -93,6 +112,11 @@ pub fn set_memory(memory: usize) {
     for (queue, limit) in pool.lanes.iter_mut().zip(lanes(memory)) {
         queue.limit = limit;
     }
+}
+
+/// Gives back the free buffers that nobody needed since the last call. Called now and then, by whoever has a timer anyway.
+pub fn trim() {
+    POOL.trim();
 }
 
 /// A place in the queue for a buffer; dropping it leaves the queue.
@@ -133,6 +157,7 @@ impl Claim {
             }
         }
         let free = pool.free.pop();
+        pool.unused = pool.unused.min(pool.free.len());
         drop(pool);
         let bytes = free.unwrap_or_else(|| vec![0; RECORD_BUF].into_boxed_slice());
         Poll::Ready(Buffer { pool: self.pool, bytes, lane: self.lane })
@@ -264,6 +289,15 @@ mod tests {
         assert!(again.iter().all(Poll::is_ready), "nothing was lost");
         drop(again);
         assert!(pool.lock().free.len() <= RECORD_BUFS_KEPT);
+        pool.trim();
+        drop(match poll(&mut claim(), 0) {
+            Poll::Ready(buffer) => buffer,
+            Poll::Pending => panic!("one is free"),
+        });
+        pool.trim();
+        assert_eq!(pool.lock().free.len(), 1, "one was in use in the meantime");
+        pool.trim();
+        assert!(pool.lock().free.is_empty());
     }
 
     #[test]

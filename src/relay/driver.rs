@@ -89,6 +89,7 @@ impl Driver {
         state.feed_starved();
         while alarm.is_due(state.connection.poll_timeout(), context) {
             state.connection.handle_timeout(self.shared.now())?;
+            crate::pool::trim();
             progress = true;
         }
         if state.connection.is_starved() {

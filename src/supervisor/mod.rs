@@ -9,6 +9,7 @@ mod dialling;
 mod identity;
 mod platform;
 mod relays;
+mod reload;
 mod signals;
 mod tunnels;
 
@@ -17,7 +18,7 @@ use crate::budget::Budget;
 use crate::bundle::Bundle;
 use crate::calendar::Seconds;
 use crate::clock::{Clock, Source};
-use crate::config::{self, Config, Request, Sources};
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::limits::ssh::CHANNELS_MAX;
 use crate::limits::supervisor as limits;
@@ -528,47 +529,6 @@ impl<'a> Supervisor<'a> {
             current.link.probe(limits::PROBE_ANSWER);
         }
         self.handle(Event::Nudge);
-    }
-
-    /// Reads the settings again. `Some` when the agent must start over for them.
-    fn reload(&mut self) -> Option<Box<Config>> {
-        self.notifier.reloading();
-        let changed = match config::load(Sources::of_process()) {
-            Ok(Request::Work(config)) => config,
-            Ok(_) => return None,
-            Err(error) => {
-                log::error!("the settings are not changed: {error}");
-                self.notifier.ready("the new settings were refused");
-                return None;
-            }
-        };
-        for warning in &changed.warnings {
-            log::warn!("{warning}");
-        }
-        let standing = Config { allow: None, deny: None, ..self.config.clone() };
-        let same = Config {
-            allow: None,
-            deny: None,
-            warnings: standing.warnings.clone(),
-            given: standing.given.clone(),
-            ..(*changed).clone()
-        } == standing;
-        if !same {
-            log::info!("the settings have changed: starting over with them");
-            return Some(changed);
-        }
-        let before = std::mem::replace(&mut self.config, *changed);
-        match self.context() {
-            Ok(context) => {
-                if let Some(serving) = &self.serving {
-                    serving.set_context(context);
-                }
-                log::info!("settings read again");
-            }
-            Err(_) => self.config = before,
-        }
-        self.notifier.ready("settings read again");
-        None
     }
 
     /// Ends tunnels in peace, says goodbye to the relay, saves.

@@ -52,7 +52,7 @@ impl Half {
 
 impl<S> Gathered<S> {
     pub(super) fn new(io: S) -> Self {
-        Self { io, incoming: Half::new(Lane::Targets), outgoing: Half::new(Lane::Sending) }
+        Self { io, incoming: Half::new(Lane::Targets), outgoing: Half::new(Lane::Targets.way_out()) }
     }
 }
 

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::AsyncRead;
 
+use crate::chain::ChainVerifier;
 use crate::pool::Lane;
 use crate::room::Outlet;
 
@@ -18,7 +19,6 @@ use super::handshake::Handshake;
 use super::host::Host;
 use super::stream::TlsStream;
 use super::{identity, pem, provider};
-use crate::chain::ChainVerifier;
 
 /// Whose certificates a target may have.
 #[derive(Clone, Copy, Debug)]

@@ -159,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
         let start = &incoming.buffer[incoming.shown..incoming.filled];
         let receiver = Receiver::new(opener, start, lane).map_err(unusable)?;
         let keys = Keys::new(version, connection, C::keys);
-        Ok(TlsStream::new(io, Session::new(receiver, Sender::new(sealer), keys)))
+        Ok(TlsStream::new(io, Session::new(receiver, Sender::new(sealer, lane.way_out()), keys)))
     }
 }
 

@@ -38,11 +38,11 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(sealer: Sealer) -> Self {
+    pub(super) fn new(sealer: Sealer, lane: Lane) -> Self {
         Self {
             sealer,
             buffer: None,
-            claim: Claim::new(Lane::Sending),
+            claim: Claim::new(lane),
             plain: 0,
             most: TLS_PLAINTEXT_MAX,
             sealed: 0..0,

@@ -50,10 +50,10 @@ pub(super) struct Scale {
 }
 
 const FULL: Scale = Scale {
-    bulk: 512 * MIB,
+    bulk: 256 * MIB,
     limit: Duration::from_secs(2),
     rounds: 3,
-    samples: 3000,
+    samples: 2000,
     opens: 100,
     idle_tunnels: 64,
     busy: Duration::from_secs(4),
@@ -62,8 +62,8 @@ const FULL: Scale = Scale {
     idle: Duration::from_secs(60),
     relay_away: Duration::from_secs(5),
     lines: &[Line::new(40, 10.0), Line::new(100, 100.0)],
-    line_time: Duration::from_secs(5),
-    line_samples: 50,
+    line_time: Duration::from_secs(4),
+    line_samples: 30,
 };
 
 const QUICK: Scale = Scale {
