@@ -4,9 +4,7 @@
 #![no_main]
 
 use edge_gateway::budget::Budget;
-use edge_gateway::limits::ssh::{
-    FAILURES_OWED_MAX, RECEIVE_DATA_MAX, REFUSALS_MAX, SEND_DATA_MAX, WINDOW_START,
-};
+use edge_gateway::limits::ssh::{FAILURES_OWED_MAX, RECEIVE_DATA_MAX, REFUSALS_MAX, SEND_DATA_MAX, WINDOW_START};
 use edge_gateway::ssh::error::Error;
 use edge_gateway::ssh::msg::{self, ChannelOpen, Rest};
 use edge_gateway::ssh::mux::{ChannelId, Control, Mux, OpenFailure, Read, Room};
