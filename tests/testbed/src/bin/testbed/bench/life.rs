@@ -94,6 +94,8 @@ pub(super) async fn opening(report: &mut Report, contestant: &Contestant, name: 
 pub(super) async fn idle(report: &mut Report, agent: &Contestant, scale: &Scale) -> io::Result<()> {
     let Some(&process) = agent.processes().first() else { return Ok(()) };
     report.section("Idle");
+    // Behind the first heartbeat and the sweeps after it; the next heartbeat comes three minutes after the first.
+    tokio::time::sleep(scale.sweep).await;
     let before = wakeups(process)?;
     tokio::time::sleep(scale.idle).await;
     let minutes = scale.idle.as_secs_f64() / 60.0;

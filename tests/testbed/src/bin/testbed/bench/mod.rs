@@ -159,15 +159,12 @@ pub(crate) async fn run(options: &Options) -> io::Result<()> {
         return shaped::inside(line, file, &program, &service, scale).await;
     }
 
-    if options.wants(Part::Memory) || options.wants(Part::Idle) {
-        let served = Served::start(&program, Cipher::Aes, service.addr(), |config| config).await?;
-        let agent = Contestant::Agent(Box::new(served));
-        if options.wants(Part::Memory) {
-            memory::measure(&mut report, &agent, scale).await?;
-        }
-        if options.wants(Part::Idle) {
-            life::idle(&mut report, &agent, scale).await?;
-        }
+    // An agent for each, so that both begin when nothing has happened yet.
+    if options.wants(Part::Memory) {
+        memory::measure(&mut report, &fresh(&program, &service).await?, scale).await?;
+    }
+    if options.wants(Part::Idle) {
+        life::idle(&mut report, &fresh(&program, &service).await?, scale).await?;
     }
     if options.wants(Part::Allocations) {
         allocations::measure(&mut report)?;
@@ -189,6 +186,11 @@ pub(crate) async fn run(options: &Options) -> io::Result<()> {
     machine::write(&report, &facts, !options.quick && options.only.is_none())?;
     println!("\n{} targets missed", report.missed());
     Ok(())
+}
+
+async fn fresh(program: &Path, service: &Service) -> io::Result<Contestant> {
+    let served = Served::start(program, Cipher::Aes, service.addr(), |config| config).await?;
+    Ok(Contestant::Agent(Box::new(served)))
 }
 
 /// Why a peer can't run here with this cipher.
