@@ -134,8 +134,11 @@ fn poll_write(stream: &mut TcpStream, state: &mut State, context: &mut Context<'
     Poll::Ready(Ok(n))
 }
 
+/// Milliseconds that a deadline moves into the future before the timer follows it.
+const ALARM_SLACK: u64 = 10_000;
+
 /// One timer for the whole link. Deadlines mostly move into the future, with every packet; the timer is left alone then and looks
-/// again when it fires.
+/// again when it fires, unless they move far: each firing of a long timer wakes the process three times (tokio's timer wheel).
 struct Alarm {
     sleep: Pin<Box<Sleep>>,
     /// What `sleep` is set to, in milliseconds from the start; `None` when it has fired.
@@ -153,7 +156,7 @@ impl Alarm {
     fn is_due(&mut self, deadline: Option<u64>, context: &mut Context<'_>) -> bool {
         let Some(deadline) = deadline else { return false };
         loop {
-            if self.armed.is_none_or(|at| deadline < at) {
+            if self.armed.is_none_or(|at| deadline < at || deadline > at + ALARM_SLACK) {
                 self.sleep.as_mut().reset(self.started + Duration::from_millis(deadline));
                 self.armed = Some(deadline);
             }
