@@ -42,6 +42,11 @@ pub(crate) fn is_native() -> bool {
     std::env::var_os("EDGE_GATEWAY_BIN").is_none() && runner().is_empty()
 }
 
+/// Whether the binary that is tested runs in an emulator.
+pub(crate) fn is_emulated() -> bool {
+    !runner().is_empty()
+}
+
 /// How long anything may take that should happen at once.
 pub(crate) fn limit() -> Duration {
     Duration::from_secs(if runner().is_empty() { 20 } else { 120 })

@@ -8,7 +8,7 @@ use testbed::targets::{self, HttpTarget, pattern};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
-use crate::fixture::{Gateway, enrolling, limit};
+use crate::fixture::{Gateway, enrolling, is_emulated, limit};
 
 async fn served_with(variables: &[(&str, &str)]) -> (Bed, Gateway) {
     let bed = Bed::start().await.unwrap();
@@ -54,8 +54,8 @@ async fn a_hundred_megabytes() {
     let mut stream = bed.client().tcp(target.addr()).await.unwrap();
     gateway.within(same(&mut stream, 100_000_000)).await;
     let memory = gateway.memory().unwrap();
-    // What the agent holds does not grow with what it has carried.
-    assert!(memory.private < 16 * 1024, "{memory:?} KiB");
+    // What the agent holds does not grow with what it has carried. An emulator's own memory does, with the code it translates.
+    assert!(is_emulated() || memory.private < 16 * 1024, "{memory:?} KiB");
     drop(stream);
     gateway.stop().await;
 }
