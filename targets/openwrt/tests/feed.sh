@@ -20,10 +20,11 @@ CARGO
     chmod +x "$work/bin/cargo"
     for variant in full core; do
         package=edge-gateway flags=''
+        [[ -x $cross/$native/$variant/edge-gateway ]] || continue # said where the packages were made
         [[ $variant == full ]] || package=edge-gateway-core flags=' --no-default-features --features core'
         stage=$work/stage-$variant
         feed() {
-            PATH=$work/bin:$PATH CARGO_CALL=$work/call BINARY=$cross/$native/full/edge-gateway make -s -C "$here/edge-gateway" \
+            PATH=$work/bin:$PATH CARGO_CALL=$work/call BINARY=$cross/$native/$variant/edge-gateway make -s -C "$here/edge-gateway" \
                 TOPDIR="$here/tests/buildroot" BUILD_DIR="$work/build" STAGE_DIR="$stage" BUILD_VARIANT=$variant "$@"
         }
         dump=$(feed "dump-$package")
