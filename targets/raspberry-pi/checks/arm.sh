@@ -43,17 +43,13 @@ stop_arm_agent() {
     agent=''
 }
 
-# A Raspberry Pi without a battery starts in 1970, and the agent goes by the day of its build. The test bed's certificates are
-# younger than that: the agent says so, stays up, and serves once the clock is right. A static program has no library that
-# could lie to it, so the lie is told to qemu.
+# A Raspberry Pi without a battery starts in 1970. The agent goes by the last time that the platform told, says so, and serves. A
+# static program has no library that could lie to it, so the lie is told to qemu.
 clock_in_1970() {
     arm_agent env LD_PRELOAD="$(faketime_library)" FAKETIME='1970-01-01 00:01:00' FAKETIME_DONT_FAKE_MONOTONIC=1 \
         qemu-arm -cpu arm1176 "$root/usr/bin/edge-gateway"
     await 20 'a word about the clock' grep -q 'clock is in the past' "$work/arm.log"
     ok "clock in 1970: $(grep -m 1 'clock is in the past' "$work/arm.log")"
-    await 20 'a word about the certificate' grep -q "not yet valid.*check this machine's clock" "$work/arm.log"
-    stop_arm_agent
-    arm_agent qemu-arm-static -cpu arm1176 "$root/usr/bin/edge-gateway"
     serves armhf
     stop_arm_agent
 }
