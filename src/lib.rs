@@ -32,3 +32,4 @@ mod supervisor;
 pub mod syntax;
 pub mod target;
 pub mod tls;
+mod wheel;

@@ -108,8 +108,9 @@ pub mod ssh {
     /// A key exchange, and the whole of connecting and authenticating, must end within this time.
     pub const HANDSHAKE_MS: u64 = 30_000;
 
-    /// A link that has been silent this long is asked for a sign of life.
-    pub const KEEPALIVE_MS: u64 = 30_000;
+    /// A link that has been silent this long is asked for a sign of life: every 30 s at most, with what a long timer is late by
+    /// ([`wheel`](crate::wheel)).
+    pub const KEEPALIVE_MS: u64 = 26_000;
 
     /// The sign of life must arrive within this time.
     pub const KEEPALIVE_ANSWER_MS: u64 = 15_000;

@@ -30,6 +30,7 @@ const MAY_NOT_USE: &[(&str, &[&[&str]])] = &[
     ("sdnotify", &[LAYERS, SUPERVISOR]),
     ("secret", &[LAYERS, SUPERVISOR]),
     ("syntax", &[LAYERS, SUPERVISOR]),
+    ("wheel", &[LAYERS, SUPERVISOR]),
     // What puts the layers together.
     ("supervisor", &[]),
     ("doctor", &[SUPERVISOR]),

@@ -102,12 +102,13 @@ fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    let keepalive = Duration::from_millis(limits::KEEPALIVE_MS);
-    let answer = Duration::from_millis(limits::KEEPALIVE_ANSWER_MS);
+    // After the link's own: what goes out while a peer is silent is asked once.
+    let silence = Duration::from_millis(limits::KEEPALIVE_MS + limits::KEEPALIVE_ANSWER_MS);
+    let interval = Duration::from_millis(limits::KEEPALIVE_ANSWER_MS);
     // A kernel that does not know it keeps more of what is to be sent, and a keystroke waits behind it.
     let _older_kernel = socket.set_tcp_notsent_lowat(limits::UNSENT_MAX);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive).with_interval(answer))?;
-    socket.set_tcp_user_timeout(Some(keepalive + answer))
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence).with_interval(interval))?;
+    socket.set_tcp_user_timeout(Some(silence))
 }
 
 #[cfg(test)]
@@ -140,6 +141,6 @@ mod tests {
         let stream = dial("localhost", port, Duration::from_secs(5)).await.unwrap();
         let socket = SockRef::from(&stream);
         assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(45)));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(41)));
     }
 }

@@ -3,6 +3,7 @@
 use super::{LinkError, Shared, State};
 use crate::limits::ssh::DISCONNECT_MS;
 use crate::ssh::error::Error;
+use crate::wheel;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -138,7 +139,7 @@ fn poll_write(stream: &mut TcpStream, state: &mut State, context: &mut Context<'
 const ALARM_SLACK: u64 = 10_000;
 
 /// One timer for the whole link. Deadlines mostly move into the future, with every packet; the timer is left alone then and looks
-/// again when it fires, unless they move far: each firing of a long timer wakes the process three times (tokio's timer wheel).
+/// again when it fires, unless they move far.
 struct Alarm {
     sleep: Pin<Box<Sleep>>,
     /// What `sleep` is set to, in milliseconds from the start; `None` when it has fired.
@@ -157,7 +158,8 @@ impl Alarm {
         let Some(deadline) = deadline else { return false };
         loop {
             if self.armed.is_none_or(|at| deadline < at || deadline > at + ALARM_SLACK) {
-                self.sleep.as_mut().reset(self.started + Duration::from_millis(deadline));
+                let at = self.started + Duration::from_millis(deadline);
+                self.sleep.as_mut().reset(wheel::set(at.into_std()).into());
                 self.armed = Some(deadline);
             }
             if self.sleep.as_mut().poll(context).is_pending() {

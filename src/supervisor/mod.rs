@@ -29,6 +29,7 @@ use crate::ssh::error::Error;
 use crate::state;
 use crate::target::{Context, Kubernetes, TargetPolicy};
 use crate::tls::Acceptor;
+use crate::wheel;
 use brain::{Action, Brain, Event, LinkEnd, Now, Remedy};
 use dialling::DialFailure;
 use identity::Identity;
@@ -43,6 +44,7 @@ use tunnels::Serving;
 
 /// Carries the settings out until a signal or a refusal ends it.
 pub(crate) fn run(config: Config) -> Exit {
+    wheel::begin();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(limits::RESOLVER_THREADS)
@@ -341,7 +343,7 @@ impl<'a> Supervisor<'a> {
                         self.take(report);
                     }
                 }
-                () = sleep_until(wake.into()) => {}
+                () = sleep_until(wheel::set(wake).into()) => {}
                 signal = signals.next() => match signal {
                     Asked::Stop => return Ending::Exit(Exit::Ok),
                     Asked::Reload => self.changed = self.reload(),
