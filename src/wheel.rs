@@ -16,12 +16,12 @@ const LONG: Duration = Duration::from_secs(20);
 static BEGIN: OnceLock<Instant> = OnceLock::new();
 
 /// To be called just before the runtime is built.
-pub fn begin() {
+pub(crate) fn begin() {
     BEGIN.get_or_init(Instant::now);
 }
 
 /// The time to set a timer to that is due at `deadline`: later by up to 4.1 s, if it is a long one.
-pub fn set(deadline: Instant) -> Instant {
+pub(crate) fn set(deadline: Instant) -> Instant {
     BEGIN.get().map_or(deadline, |&begin| due(begin, Instant::now(), deadline))
 }
 
