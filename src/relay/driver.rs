@@ -159,7 +159,8 @@ impl Alarm {
         loop {
             if self.armed.is_none_or(|at| deadline < at || deadline > at + ALARM_SLACK) {
                 let at = self.started + Duration::from_millis(deadline);
-                self.sleep.as_mut().reset(wheel::set(at.into_std()).into());
+                // A new one: to set a timer to a later time leaves it in the wheel at the earlier one.
+                self.sleep.set(sleep_until(wheel::set(at.into_std()).into()));
                 self.armed = Some(deadline);
             }
             if self.sleep.as_mut().poll(context).is_pending() {
