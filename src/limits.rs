@@ -50,6 +50,9 @@ pub mod ssh {
     /// A line on which bytes come back sooner than this is near.
     pub const NEAR_MS: u64 = 4;
 
+    /// Over a long line credit goes out in pieces of this many bytes at most. No RAM of its own.
+    pub const CREDIT_FAR: usize = 64 * 1024;
+
     /// A target that leaves bytes lying this long is slower than the line: a larger window would not help.
     pub const READER_SLOW_MS: u64 = 8;
 
@@ -126,7 +129,7 @@ pub mod ssh {
 
     /// Bytes of the relay's socket that are not under way yet, when the kernel takes more: what one tunnel sends waits behind
     /// what another sent before. Kernel memory.
-    pub const UNSENT_MAX: u32 = 32 * 1024;
+    pub const UNSENT_MAX: u32 = 16 * 1024;
 
     /// How long a clean stop waits for SSH_MSG_DISCONNECT to leave.
     pub const DISCONNECT_MS: u64 = 2_000;

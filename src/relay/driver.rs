@@ -127,7 +127,11 @@ fn poll_write(stream: &mut TcpStream, state: &mut State, context: &mut Context<'
     if output.is_empty() {
         return Poll::Ready(Ok(0));
     }
-    let n = ready!(Pin::new(stream).poll_write(context, output))?;
+    let Poll::Ready(written) = Pin::new(stream).poll_write(context, output) else {
+        state.connection.output_stuck();
+        return Poll::Pending;
+    };
+    let n = written?;
     if n == 0 {
         return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
     }

@@ -182,8 +182,14 @@ impl Connection {
 
     /// The socket took the first `n` bytes of [`Connection::output`].
     pub fn consume_output(&mut self, n: usize) {
+        self.core.output_stuck = false;
         self.core.transport.output.consume(n);
         self.core.pump();
+    }
+
+    /// The socket takes nothing for now.
+    pub fn output_stuck(&mut self) {
+        self.core.output_stuck = true;
     }
 
     /// What happened since the last call.

@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use crate::budget::Share;
-use crate::limits::ssh::{CHANNEL_WINDOW, NEAR_MS, READER_SLOW_MS, RECEIVE_DATA_MAX};
+use crate::limits::ssh::{CHANNEL_WINDOW, CREDIT_FAR, NEAR_MS, READER_SLOW_MS, RECEIVE_DATA_MAX};
 
 /// The least storage that is allocated.
 const STORAGE_MIN: usize = 4 * 1024;
@@ -84,8 +84,12 @@ pub(super) struct Receive {
     /// All bytes that came.
     received: u64,
     round: Option<Round>,
+    /// The shortest round: no shorter than the line is long, and not much longer.
+    shortest: u64,
     /// Bytes in 1024 ms at the last time that the window grew.
     rate: u64,
+    /// A round took long: the peer is at the other end of a long line.
+    far: bool,
     /// The next credit enlarges the window.
     grow: bool,
     /// What was lent is on its way back.
@@ -107,7 +111,9 @@ impl Receive {
             unreturned: 0,
             received: 0,
             round: None,
+            shortest: u64::MAX / 4,
             rate: 0,
+            far: false,
             grow: false,
             rest: false,
             lying: None,
@@ -140,11 +146,15 @@ impl Receive {
     fn judge(&mut self, round: &Round, now: u64, reader_is_slow: bool) {
         let time = now - round.began;
         let rate = (self.received - round.from) * 1024 / time.max(1);
-        let near = self.share.bytes() < CHANNEL_WINDOW;
-        // Over a long line the last doubling must have been worth it.
-        let far = time >= NEAR_MS && rate > self.rate + self.rate / 4;
-        self.grow = !reader_is_slow && (near || far);
-        if self.grow && time >= NEAR_MS {
+        self.shortest = self.shortest.min(time);
+        self.far = time >= NEAR_MS;
+        let small = self.share.bytes() < CHANNEL_WINDOW;
+        // Over a long line the last doubling must have been worth it, and what is on its way must not queue for longer than
+        // half a round trip: whatever else goes over the line would wait behind it.
+        let faster = rate > self.rate + self.rate / 4;
+        let queue = time > self.shortest + self.shortest / 2 + 2 * NEAR_MS;
+        self.grow = !reader_is_slow && (small || self.far && faster && !queue);
+        if self.grow && self.far {
             self.rate = rate;
         }
     }
@@ -178,9 +188,13 @@ impl Receive {
         }
     }
 
-    /// Whether enough has been read to be worth a message.
+    /// Whether enough has been read to be worth a message, or there is more to grant at once.
+    ///
+    /// What waits here can't be on its way: over a long line a window yields as much less, so there it goes out in smaller pieces.
     pub(super) fn credit_due(&self) -> bool {
-        !self.discard && self.unreturned >= self.share.bytes() / 2
+        let half = self.share.bytes() / 2;
+        let enough = if self.far { (half / 4).min(CREDIT_FAR) } else { half };
+        !self.discard && (self.grow || self.unreturned >= enough)
     }
 
     /// Grants the peer what has been read, and more or less as the window changes; how much that is.
@@ -305,10 +319,23 @@ mod tests {
         transfer(&mut far, &mut now, 40, |_| 100);
         assert_eq!(far.share.bytes(), WINDOW_MAX, "each doubling makes it faster");
 
-        let mut slow = receive();
-        transfer(&mut slow, &mut now, 40, |bytes| 20 + bytes as u64 / 100);
-        let window = slow.share.bytes();
-        assert!((CHANNEL_WINDOW..=4 * CHANNEL_WINDOW).contains(&window), "100 bytes a ms and no more: {window}");
+        let mut slow = Receive::new(Arc::new(Budget::new(64 << 20, 1)).admit().unwrap());
+        transfer(&mut slow, &mut now, 40, |bytes| 40 + bytes as u64 / 1250);
+        assert_eq!(slow.share.bytes(), CHANNEL_WINDOW, "10 Mbit/s are full with it, and more would queue");
+    }
+
+    #[test]
+    fn credit_goes_out_in_smaller_pieces_over_a_long_line() {
+        for (time, piece) in [(0, CHANNEL_WINDOW / 2), (40, CHANNEL_WINDOW / 8)] {
+            let (mut receive, mut now) = (receive(), 0);
+            transfer(&mut receive, &mut now, 2, |bytes| if bytes > WINDOW_START { 20 * time } else { time });
+            assert_eq!((receive.share.bytes(), receive.granted), (CHANNEL_WINDOW, CHANNEL_WINDOW));
+            for part in 1..=piece {
+                receive.data(0, &[1], now).unwrap();
+                receive.consume(1);
+                assert_eq!(receive.credit_due(), part == piece, "{part} bytes at {time} ms");
+            }
+        }
     }
 
     #[test]

@@ -213,6 +213,26 @@ fn a_stalled_channel_costs_its_window_and_the_others_go_on() {
 
 /// Each of these ends the connection, with the error that names it and a DISCONNECT for the server.
 #[test]
+fn behind_a_socket_that_takes_nothing_one_large_packet_waits_and_a_small_one_fits() {
+    let mut pair = Pair::open();
+    let (bulk, keys) = (pair.open_channel(0, 1 << 20, 1 << 15), pair.open_channel(1, 1 << 20, 1 << 15));
+    let large = vec![1; limits::SEND_DATA_MAX];
+    assert_eq!(pair.client.channel_write(bulk, &large), Write::Taken(limits::SEND_DATA_MAX));
+    pair.client.output_stuck();
+    assert_eq!(pair.client.channel_write(bulk, &large), Write::Blocked);
+    assert_eq!(pair.client.channel_write(keys, b"ls"), Write::Taken(2));
+    assert_eq!(pair.client.poll_starved(), None);
+    pair.client_to_server(usize::MAX);
+    assert_eq!(pair.client.poll_starved(), Some(bulk));
+    assert_eq!(pair.client.channel_write(bulk, &large), Write::Taken(limits::SEND_DATA_MAX));
+    assert_eq!(
+        pair.client.channel_write(bulk, &large),
+        Write::Taken(limits::SEND_DATA_MAX),
+        "two, when they leave at once"
+    );
+}
+
+#[test]
 fn rules_broken_on_channels() {
     let data = |length: usize| {
         let mut payload = Vec::new();

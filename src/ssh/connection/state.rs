@@ -62,6 +62,8 @@ pub(super) struct Core {
     forward_granted: bool,
     forward_due: bool,
     pub(super) keepalive_due: bool,
+    /// The socket takes nothing for now.
+    pub(super) output_stuck: bool,
     asked: heapless::Deque<Asked, { limits::GLOBAL_REQUESTS_MAX }>,
     unimplemented: heapless::Deque<u32, { limits::UNIMPLEMENTED_MAX }>,
     failures_owed: u16,
@@ -93,6 +95,7 @@ impl Core {
             forward_granted: false,
             forward_due: config.forward.is_some(),
             keepalive_due: false,
+            output_stuck: false,
             asked: heapless::Deque::new(),
             unimplemented: heapless::Deque::new(),
             failures_owed: 0,
@@ -453,7 +456,10 @@ impl Core {
         if !self.transport.may_send() {
             return 0;
         }
-        self.transport.output.payload_room().saturating_sub(CHANNEL_DATA_HEADER + limits::CONTROL_RESERVE)
+        let output = &self.transport.output;
+        let room = output.payload_room().saturating_sub(CHANNEL_DATA_HEADER + limits::CONTROL_RESERVE);
+        // While the socket takes no more, one large packet waits and not two: a small one that comes now is sent behind it.
+        if self.output_stuck && !output.pending().is_empty() { room.min(limits::SMALL_DATA) } else { room }
     }
 
     pub(super) fn write(&mut self, id: ChannelId, data: &[u8]) -> Write {

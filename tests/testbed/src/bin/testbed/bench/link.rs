@@ -59,7 +59,11 @@ impl Line {
 const QUEUE: Duration = Duration::from_millis(50);
 const PIECE: usize = 4 * 1024;
 /// Of the sockets at both ends of the line, so that what waits for it waits at the sender.
-const SOCKET_BUFFER: u32 = 32 * 1024;
+const SOCKET_BUFFER: u32 = 4 * 1024;
+
+/// russh gives credit back by halves of a window, so of 4 MiB no more than two wait: what relays and servers have that give it back
+/// in pieces, out of 2 MiB.
+const RELAY_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Lays a line to `to`: where it begins. It ends with the set.
 async fn lay(line: Line, to: SocketAddr, tasks: &mut JoinSet<()>) -> io::Result<SocketAddr> {
@@ -162,7 +166,13 @@ pub(super) async fn peer(report: &mut Report, line: Line, chain: Chain, scale: &
 async fn agent_over(line: Line, program: &Path, service: &Service, tasks: &mut JoinSet<()>) -> io::Result<Served> {
     // The relay's certificate names its own port; the agent comes to the line's.
     let shape = Arc::new(|spec: testbed::certs::CertSpec| spec.principals(&["127.0.0.1"]));
-    let bed = builder(Cipher::Aes).relay(|relay| relay.host_key = HostKey::Shaped(shape)).start().await?;
+    let bed = builder(Cipher::Aes)
+        .relay(|relay| {
+            relay.host_key = HostKey::Shaped(shape);
+            relay.window = RELAY_WINDOW;
+        })
+        .start()
+        .await?;
     let begins = lay(line, bed.relay.ssh_addr(), tasks).await?;
     // The usual settings: how large a window may be depends on how many there may be.
     let config = bed.new_agent(program)?.env("EDGE_GATEWAY_RELAY_PORT", begins.port().to_string());
