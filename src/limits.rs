@@ -255,8 +255,8 @@ pub const SECRET_BYTES: usize = 16 * 1024;
 /// Connections served at one time, unless configured.
 pub const TUNNELS_DEFAULT: u32 = 64;
 
-/// The most that can be configured, for boxes with the memory: each takes up to a channel's window.
-pub const TUNNELS_MAX: u32 = 1024;
+/// The most that can be configured, for boxes with the memory: as many as a link has channels.
+pub const TUNNELS_MAX: u32 = ssh::CHANNELS_MAX as u32;
 
 /// Bytes for the large buffers of all tunnels together, unless configured. Half is for windows: at the default 64 tunnels with
 /// 8 KiB each for sure (512 KiB), and 1.5 MiB to be lent. Half is for TLS records: 125 buffers of [`RECORD_BUF`] bytes.

@@ -133,8 +133,8 @@ impl fmt::Display for NextStep {
             }
             NextStep::Conflict => "choose another INFISICAL_GATEWAY_NAME or delete the old gateway on the platform",
             NextStep::FixConfig => "correct the setting that the message names",
-            NextStep::RetryAfter(time) => return write!(f, "trying again in {} s", time.as_secs()),
-            NextStep::RetryLater => "trying again later",
+            NextStep::RetryAfter(time) => return write!(f, "the next try may come in {} s", time.as_secs()),
+            NextStep::RetryLater => "a later try may succeed",
             NextStep::TlsTrust => "check INFISICAL_DOMAIN; for a private CA set EDGE_GATEWAY_CA_FILE",
             NextStep::Clock => "check this box's clock, then the platform's certificate",
             NextStep::CaptivePortal => "check INFISICAL_DOMAIN, and for a captive portal or proxy that answers instead",

@@ -108,7 +108,7 @@ impl fmt::Display for SaveError {
         let folder = self.folder.display();
         write!(
             f,
-            "the state cannot be saved in {folder}: {}; make room, give this user the folder, or set EDGE_GATEWAY_STATE_DIR; until then it is kept in memory only",
+            "the state cannot be saved in {folder}: {}; make room, give this user the folder, or set EDGE_GATEWAY_STATE_DIR",
             self.what
         )
     }

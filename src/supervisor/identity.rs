@@ -4,7 +4,6 @@ use crate::budget::Budget;
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::limits::ssh::CHANNELS_MAX;
 use crate::ssh::auth::Credentials;
 use crate::ssh::cert::{Authority, UserCertificate};
 use crate::ssh::connection;
@@ -65,7 +64,7 @@ impl Identity {
             pinned: None,
         };
         let mut ssh = connection::Config::new(trust, Arc::new(credentials));
-        ssh.channels_max = config.max_tunnels.min(CHANNELS_MAX);
+        ssh.channels_max = config.max_tunnels;
         ssh.budget = budget.clone();
         Ok(Identity { until: tls.not_after().min(ssh_until), tls, ssh, relay_host: bundle.relay_host.clone() })
     }

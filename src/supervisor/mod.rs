@@ -20,7 +20,6 @@ use crate::calendar::Seconds;
 use crate::clock::{Clock, Source};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::limits::ssh::CHANNELS_MAX;
 use crate::limits::supervisor as limits;
 use crate::pool;
 use crate::relay::{Link, LinkError, dial};
@@ -205,7 +204,7 @@ impl<'a> Supervisor<'a> {
             log::error!("the operating system's random source failed");
             return Err(Exit::Os);
         }
-        let wanted = config.max_tunnels.min(CHANNELS_MAX);
+        let wanted = config.max_tunnels;
         let budget = Arc::new(Budget::new(config.memory, wanted));
         pool::set_memory(config.memory);
         if budget.tunnels() < wanted {

@@ -314,7 +314,7 @@ impl Platform {
     fn save(&mut self) {
         self.record.passing.last_good_time = self.clock.last_good();
         if let Err(error) = self.store.save(&self.record) {
-            log::error!("{error}");
+            log::error!("{error}; until then it is kept in memory only");
         }
     }
 

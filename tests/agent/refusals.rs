@@ -55,13 +55,13 @@ async fn status_422() {
 
 #[tokio::test]
 async fn status_429() {
-    enroll(Fault::rate_limited(7), 75, &["429 \"Rate limit exceeded", "trying again in 7 s"]).await;
+    enroll(Fault::rate_limited(7), 75, &["429 \"Rate limit exceeded", "the next try may come in 7 s"]).await;
 }
 
 #[tokio::test]
 async fn status_5xx() {
-    enroll(Fault::status(500, "Oops"), 75, &["500 \"Oops\"", "trying again later"]).await;
-    enroll(Fault::status(503, "Down"), 75, &["503 \"Down\"", "trying again later"]).await;
+    enroll(Fault::status(500, "Oops"), 75, &["500 \"Oops\"", "a later try may succeed"]).await;
+    enroll(Fault::status(503, "Down"), 75, &["503 \"Down\"", "a later try may succeed"]).await;
 }
 
 #[tokio::test]
@@ -84,8 +84,8 @@ async fn an_answer_of_100_mb() {
 
 #[tokio::test]
 async fn connections_that_break_off() {
-    enroll(Fault::Reset, 75, &["the network failed", "trying again later"]).await;
-    enroll(Fault::Truncated, 75, &["trying again later"]).await;
+    enroll(Fault::Reset, 75, &["the network failed", "a later try may succeed"]).await;
+    enroll(Fault::Truncated, 75, &["a later try may succeed"]).await;
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn what_may_pass_is_waited_out() {
     bed.api.fail_times(Endpoint::Connect, 1, Fault::rate_limited(1));
     let gateway = Gateway::served(&bed, &enrolling(&bed)).await;
     gateway.says("502").await;
-    gateway.says("trying again in 1 s").await;
+    gateway.says("the next try may come in 1 s").await;
     gateway.stop().await;
 }
 

@@ -63,7 +63,7 @@ fn values_are_checked_and_the_refusal_names_key_value_and_example() {
         ("EDGE_GATEWAY_MEMORY", "99999999999999MiB", "from 100KiB to 1024MiB"),
         ("EDGE_GATEWAY_RELAY_PORT", "65536", "1 to 65535"),
         ("EDGE_GATEWAY_RELAY_PORT", "ssh", "1 to 65535"),
-        ("EDGE_GATEWAY_MAX_TUNNELS", "99999", "1 to 1024"),
+        ("EDGE_GATEWAY_MAX_TUNNELS", "257", "1 to 256"),
         ("EDGE_GATEWAY_LOG", "loud", "debug"),
         ("EDGE_GATEWAY_LOG", "info,=debug", "debug"),
         ("EDGE_GATEWAY_LOG_STYLE", "json", "one of auto"),
