@@ -7,6 +7,7 @@ mod clients;
 mod credentials;
 mod fixture;
 mod go;
+mod memory;
 mod patient;
 mod peers;
 mod refusals;
