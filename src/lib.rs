@@ -21,6 +21,7 @@ pub mod exit;
 pub mod limits;
 pub mod logging;
 pub mod pool;
+pub mod provider;
 pub mod relay;
 pub mod room;
 pub mod sdnotify;

@@ -26,6 +26,7 @@ const MAY_NOT_USE: &[(&str, &[&[&str]])] = &[
     ("exit", &[LAYERS, SUPERVISOR]),
     ("logging", &[LAYERS, SUPERVISOR]),
     ("pool", &[LAYERS, SUPERVISOR]),
+    ("provider", &[LAYERS, SUPERVISOR, &["tokio::"]]),
     ("room", &[LAYERS, SUPERVISOR]),
     ("sdnotify", &[LAYERS, SUPERVISOR]),
     ("secret", &[LAYERS, SUPERVISOR]),

@@ -17,6 +17,7 @@ use ureq::unversioned::transport::{
 use crate::chain::ChainVerifier;
 use crate::clock::Clock;
 use crate::limits::API_TLS_SESSIONS;
+use crate::provider;
 
 /// Certificates are valid by the agent's clock: a router's own may stand in 1970.
 struct OurTime(Arc<Clock>);
@@ -50,10 +51,10 @@ pub(super) fn client_config(extra_pem: Option<&[u8]>, clock: Arc<Clock>) -> Resu
             return Err("holds no PEM certificate (-----BEGIN CERTIFICATE-----)".to_owned());
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = provider::provider();
     let verifier = ChainVerifier::new(roots, given, &provider);
     let builder = ClientConfig::builder_with_details(provider, Arc::new(OurTime(clock)));
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let builder = builder.with_protocol_versions(provider::VERSIONS).map_err(|error| error.to_string())?;
     let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     // A resumed session spares a small CPU the certificate chain's signatures at each heartbeat.
     config.resumption = Resumption::in_memory_sessions(API_TLS_SESSIONS);

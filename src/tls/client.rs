@@ -11,6 +11,7 @@ use tokio::io::AsyncRead;
 
 use crate::chain::ChainVerifier;
 use crate::pool::Lane;
+use crate::provider;
 use crate::room::Outlet;
 
 use super::clock::Clock;
@@ -18,7 +19,7 @@ use super::error::HandshakeError;
 use super::handshake::Handshake;
 use super::host::Host;
 use super::stream::TlsStream;
-use super::{identity, pem, provider};
+use super::{identity, pem};
 
 /// Whose certificates a target may have.
 #[derive(Clone, Copy, Debug)]

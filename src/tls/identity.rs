@@ -11,8 +11,9 @@ use rustls::{Error, RootCertStore, ServerConfig};
 use crate::chain::ChainVerifier;
 
 use super::clock::Clock;
-use super::{pem, provider};
+use super::pem;
 use crate::der::Certificate;
+use crate::provider;
 
 /// The `pki` part of the platform's certificate bundle.
 #[derive(Clone, Copy)]
