@@ -24,6 +24,7 @@ pub mod pool;
 pub mod provider;
 pub mod relay;
 pub mod room;
+pub mod roots;
 pub mod sdnotify;
 pub mod secret;
 pub mod ssh;

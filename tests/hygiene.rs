@@ -28,6 +28,7 @@ const MAY_NOT_USE: &[(&str, &[&[&str]])] = &[
     ("pool", &[LAYERS, SUPERVISOR]),
     ("provider", &[LAYERS, SUPERVISOR, &["tokio::"]]),
     ("room", &[LAYERS, SUPERVISOR]),
+    ("roots", &[LAYERS, SUPERVISOR, &["tokio::"]]),
     ("sdnotify", &[LAYERS, SUPERVISOR]),
     ("secret", &[LAYERS, SUPERVISOR]),
     ("syntax", &[LAYERS, SUPERVISOR]),
