@@ -20,20 +20,31 @@ use crate::der::Certificate;
 /// Believes the peers whose chain leads to one of its trust anchors (RFC 5280 section 6).
 #[derive(Debug)]
 pub struct ChainVerifier {
-    anchors: RootCertStore,
+    anchors: Arc<RootCertStore>,
+    /// Told to clients only.
     subjects: Vec<DistinguishedName>,
     known: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ChainVerifier {
-    /// A verifier with these trust anchors. Without any it believes nobody.
+    /// A verifier of servers with these trust anchors. Without any it believes nobody.
     ///
     /// A server's certificate in `known` is believed for what it is, with its name and its time checked: people also give a
     /// server's own self-signed certificate, often one that calls itself a CA, which no chain leads to.
-    pub fn new(anchors: RootCertStore, known: Vec<CertificateDer<'static>>, provider: &CryptoProvider) -> Arc<Self> {
+    pub fn of_servers(
+        anchors: Arc<RootCertStore>,
+        known: Vec<CertificateDer<'static>>,
+        provider: &CryptoProvider,
+    ) -> Arc<Self> {
+        let algorithms = provider.signature_verification_algorithms;
+        Arc::new(Self { anchors, subjects: Vec::new(), known, algorithms })
+    }
+
+    /// A verifier of clients with these trust anchors, which it tells them.
+    pub fn of_clients(anchors: RootCertStore, provider: &CryptoProvider) -> Arc<Self> {
         let (subjects, algorithms) = (anchors.subjects(), provider.signature_verification_algorithms);
-        Arc::new(Self { anchors, subjects, known, algorithms })
+        Arc::new(Self { anchors: Arc::new(anchors), subjects, known: Vec::new(), algorithms })
     }
 
     fn verify(

@@ -301,6 +301,9 @@ pub const API_ADDRESSES: usize = 8;
 /// TLS sessions kept for resumption, some 5 KB each with the platform's certificates.
 pub const API_TLS_SESSIONS: usize = 2;
 
+/// Bytes of the system's bundle of certificate authorities, where none are built in: held while it is read. Mozilla's is 230 KB.
+pub const CA_BUNDLE: u64 = 1024 * 1024;
+
 /// Stack of the thread of a call: reserved, and touched as far as it is used. A TLS 1.2 or 1.3 handshake with its JSON
 /// overflows 48 KiB and passes with 64 KiB at opt-level z; unoptimised it passes with 192 KiB (x86-64).
 pub const API_STACK: usize = 256 * 1024;

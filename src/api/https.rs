@@ -17,6 +17,8 @@ use ureq::unversioned::transport::{
 use crate::chain::ChainVerifier;
 use crate::clock::Clock;
 use crate::limits::API_TLS_SESSIONS;
+use crate::provider;
+use crate::roots;
 
 /// Certificates are valid by the agent's clock: a router's own may stand in 1970.
 struct OurTime(Arc<Clock>);
@@ -36,11 +38,17 @@ impl TimeProvider for OurTime {
 /// A TLS client configuration that trusts the public roots, and the CAs and servers in `extra_pem`.
 ///
 /// # Errors
-/// What is wrong with `extra_pem`, or with the TLS library's setup.
-pub(super) fn client_config(extra_pem: Option<&[u8]>, clock: Arc<Clock>) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+/// What is wrong with `extra_pem`, or with the TLS library's setup. `needed`: with the public roots too, unless some are given.
+pub(super) fn client_config(
+    extra_pem: Option<&[u8]>,
+    needed: bool,
+    clock: Arc<Clock>,
+) -> Result<Arc<ClientConfig>, String> {
+    let public = roots::public();
     let mut given = Vec::new();
-    if let Some(pem) = extra_pem {
+    let roots = if let Some(pem) = extra_pem {
+        // A box whose platform has a CA of its own may have no other.
+        let mut roots = public.map_or_else(|_| RootCertStore::empty(), Arc::unwrap_or_clone);
         for (count, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
             let certificate = certificate.map_err(|error| format!("block {count} is damaged: {error}"))?;
             given.push(certificate.clone());
@@ -49,11 +57,16 @@ pub(super) fn client_config(extra_pem: Option<&[u8]>, clock: Arc<Clock>) -> Resu
         if given.is_empty() {
             return Err("holds no PEM certificate (-----BEGIN CERTIFICATE-----)".to_owned());
         }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = ChainVerifier::new(roots, given, &provider);
+        Arc::new(roots)
+    } else if needed {
+        public?
+    } else {
+        public.unwrap_or_else(|_| Arc::new(RootCertStore::empty()))
+    };
+    let provider = provider::provider();
+    let verifier = ChainVerifier::of_servers(roots, given, &provider);
     let builder = ClientConfig::builder_with_details(provider, Arc::new(OurTime(clock)));
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let builder = builder.with_protocol_versions(provider::VERSIONS).map_err(|error| error.to_string())?;
     let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     // A resumed session spares a small CPU the certificate chain's signatures at each heartbeat.
     config.resumption = Resumption::in_memory_sessions(API_TLS_SESSIONS);

@@ -79,9 +79,11 @@ impl Client {
     /// A client that has not connected yet.
     ///
     /// # Errors
-    /// What is wrong with `extra_ca_pem`, to follow its file's name in a message.
+    /// What is wrong with `extra_ca_pem`, to follow its file's name in a message; without it, what keeps the public roots away.
     pub fn new(options: Options<'_>) -> Result<Self, String> {
-        let https = HttpsConnector { config: client_config(options.extra_ca_pem, options.clock.clone())? };
+        let https = HttpsConnector {
+            config: client_config(options.extra_ca_pem, options.domain.is_https(), options.clock.clone())?,
+        };
         let target = options.domain.as_str().parse::<ureq::http::Uri>();
         let is_direct = |proxy: &ureq::Proxy| target.is_ok_and(|uri| proxy.is_no_proxy(&uri));
         let via_proxy = options.proxy.as_ref().is_some_and(|proxy| !is_direct(proxy));

@@ -137,8 +137,10 @@ fn prepare(config: &Config) -> Result<(Arc<Client>, Platform, Arc<Clock>), Exit>
     let mut options = Options::new(config.domain.clone(), clock.clone());
     options.extra_ca_pem = ca.as_deref();
     let client = Client::new(options).map_err(|error| {
-        let path = config.ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        log::error!("EDGE_GATEWAY_CA_FILE {path}: {error}");
+        match &config.ca_file {
+            Some(path) => log::error!("EDGE_GATEWAY_CA_FILE {}: {error}", path.display()),
+            None => log::error!("{error}"),
+        }
         Exit::Config
     })?;
     let platform = Platform::new(config, clock.clone(), opened.store, opened.record);

@@ -11,14 +11,16 @@ use tokio::io::AsyncRead;
 
 use crate::chain::ChainVerifier;
 use crate::pool::Lane;
+use crate::provider;
 use crate::room::Outlet;
+use crate::roots;
 
 use super::clock::Clock;
 use super::error::HandshakeError;
 use super::handshake::Handshake;
 use super::host::Host;
 use super::stream::TlsStream;
-use super::{identity, pem, provider};
+use super::{identity, pem};
 
 /// Whose certificates a target may have.
 #[derive(Clone, Copy, Debug)]
@@ -39,17 +41,14 @@ impl Connector {
     /// Prepares connections to servers that are trusted so.
     ///
     /// # Errors
-    /// What is wrong with the given certificates.
+    /// What is wrong with the given certificates, or with the system's where none are built in.
     pub fn new(trust: Trust<'_>, clock: &Clock) -> Result<Self, String> {
         let provider = provider::provider();
         let verifier: Arc<dyn ServerCertVerifier> = match trust {
-            Trust::Public => {
-                let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-                ChainVerifier::new(roots, Vec::new(), &provider)
-            }
+            Trust::Public => ChainVerifier::of_servers(roots::public()?, Vec::new(), &provider),
             Trust::Given(pem) => {
                 let known = pem::certificates(pem)?;
-                ChainVerifier::new(identity::anchors(pem)?, known, &provider)
+                ChainVerifier::of_servers(Arc::new(identity::anchors(pem)?), known, &provider)
             }
             Trust::Anyone => Arc::new(NoVerifier(provider.clone())),
         };

@@ -11,8 +11,9 @@ use rustls::{Error, RootCertStore, ServerConfig};
 use crate::chain::ChainVerifier;
 
 use super::clock::Clock;
-use super::{pem, provider};
+use super::pem;
 use crate::der::Certificate;
+use crate::provider;
 
 /// The `pki` part of the platform's certificate bundle.
 #[derive(Clone, Copy)]
@@ -102,7 +103,7 @@ fn server_config(
     anchors: RootCertStore,
     clock: &Clock,
 ) -> Result<ServerConfig, String> {
-    let clients = ChainVerifier::new(anchors, Vec::new(), &provider);
+    let clients = ChainVerifier::of_clients(anchors, &provider);
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock.clone()))
         .with_protocol_versions(provider::VERSIONS)
         .map_err(|error| error.to_string())?

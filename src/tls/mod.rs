@@ -37,7 +37,6 @@ mod handshake;
 mod host;
 mod identity;
 mod pem;
-mod provider;
 mod receiver;
 mod record;
 mod sender;

@@ -125,7 +125,7 @@ mod tests {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec!["localhost".into()]).expect("names");
         let certificate = params.self_signed(&key).expect("a certificate");
-        let config = ServerConfig::builder_with_provider(crate::tls::provider::provider())
+        let config = ServerConfig::builder_with_provider(crate::provider::provider())
             .with_protocol_versions(&[version])
             .expect("a version")
             .with_no_client_auth()

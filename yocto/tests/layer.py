@@ -106,6 +106,11 @@ class Parsed(Case):
             flags = data.getVar("CARGO_BUILD_FLAGS").split()
             self.assertEqual(" ".join(flags[flags.index("edge-gateway") + 1 :]), words, chosen)
 
+    def test_certificate_authorities_are_the_systems_where_none_are_built_in(self):
+        for chosen, needed in {"full": [], "core roots": [], "core": ["ca-certificates"], "core tls12": ["ca-certificates"]}.items():
+            data = self.build(**{"PACKAGECONFIG:pn-edge-gateway": chosen}).agent()
+            self.assertEqual((data.getVar("RDEPENDS:edge-gateway") or "").split(), needed, chosen)
+
     def test_the_projects_own_profile_is_built(self):
         self.assertIn("edge", manifest()["profile"])
         for series in SERIES:

@@ -281,7 +281,7 @@ fn connector(route: &Route, config: &Config, context: &Context) -> Result<Connec
     let trust = match config {
         Config { verify: false, .. } => Trust::Anyone,
         Config { ca: Some(ca), .. } => Trust::Given(ca),
-        Config { ca: None, .. } => Trust::Public,
+        Config { ca: None, .. } => return Connector::new(Trust::Public, &context.clock),
     };
     Connector::new(trust, &context.clock).map_err(|why| format!("ca= in the CONFIG line: {why}"))
 }

@@ -3,7 +3,7 @@
 # packages hold.
 
 check_feed() {
-    local variant package flags stage ipk=$work/packages/edge-gateway_0.1.0-r1_x86_64.ipk dump
+    local variant package flags depends stage ipk=$work/packages/edge-gateway_0.1.0-r1_x86_64.ipk dump
     same "the Makefile's version is Cargo.toml's" "$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)" \
         "$(sed -n 's/^PKG_VERSION:=//p' "$here/edge-gateway/Makefile")"
     mkdir -p "$work/bin"
@@ -19,9 +19,9 @@ done
 CARGO
     chmod +x "$work/bin/cargo"
     for variant in full core; do
-        package=edge-gateway flags=''
+        package=edge-gateway flags='' depends=''
         [[ -x $cross/$native/$variant/edge-gateway ]] || continue # said where the packages were made
-        [[ $variant == full ]] || package=edge-gateway-core flags=' --no-default-features --features core'
+        [[ $variant == full ]] || package=edge-gateway-core flags=' --no-default-features --features core' depends=' +ca-bundle'
         stage=$work/stage-$variant
         feed() {
             PATH=$work/bin:$PATH CARGO_CALL=$work/call BINARY=$cross/$native/$variant/edge-gateway make -s -C "$here/edge-gateway" \
@@ -31,7 +31,7 @@ CARGO
         grep -qx 'License: MIT OR Apache-2.0' <<<"$dump" || fail "licence of $package: $dump"
         grep -qx "VARIANT: $variant" <<<"$dump" || fail "variant of $package: $dump"
         grep -qx 'USERID: edge-gateway=2222:edge-gateway=2222' <<<"$dump" || fail "user of $package: $dump"
-        grep -qx 'DEPENDS: @(aarch64.*x86_64)' <<<"$dump" || fail "RUST_ARCH_DEPENDS of $package: $dump"
+        grep -qx "DEPENDS: @(aarch64.*x86_64)$depends" <<<"$dump" || fail "what $package depends on: $dump"
         grep -qx 'Conffiles: /etc/config/edge-gateway /etc/edge-gateway/' <<<"$dump" || fail "conffiles of $package: $dump"
         feed stage >/dev/null || fail "the Makefile does not stage $package"
         same "$package: cargo is called with" \

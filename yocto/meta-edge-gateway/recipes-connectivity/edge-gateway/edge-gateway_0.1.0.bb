@@ -36,8 +36,9 @@ PACKAGECONFIG[full] = ""
 PACKAGECONFIG[core] = ""
 PACKAGECONFIG[doctor] = ""
 PACKAGECONFIG[pq] = ""
+PACKAGECONFIG[roots] = ""
 PACKAGECONFIG[tls12] = ""
-EDGE_GATEWAY_FEATURES = "${@bb.utils.filter('PACKAGECONFIG', 'core doctor pq tls12', d).replace(' ', ',')}"
+EDGE_GATEWAY_FEATURES = "${@bb.utils.filter('PACKAGECONFIG', 'core doctor pq roots tls12', d).replace(' ', ',')}"
 
 # A profile of our own: the class and distributions change `release`. Up to wrynose the class reads the two that follow.
 CARGO_PROFILE = "edge"
@@ -113,6 +114,8 @@ FILES:${PN}-data += "${systemd_system_unitdir}/*.mount \
                      ${nonarch_libdir}/tmpfiles.d \
                      ${datadir}/edge-gateway \
                      ${sysconfdir}/default/edge-gateway"
+# Without certificate authorities of its own the agent reads the system's.
+RDEPENDS:${PN} += "${@bb.utils.contains_any('PACKAGECONFIG', 'full roots', '', 'ca-certificates', d)}"
 RDEPENDS:${PN}-data += "${PN}"
 CONFFILES:${PN} = "${sysconfdir}/edge-gateway/edge-gateway.conf"
 CONFFILES:${PN}-data = "${sysconfdir}/default/edge-gateway"
