@@ -7,7 +7,7 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
-use crate::limits::ssh::{CHANNELS_MAX, WINDOW_MAX, WINDOW_START};
+use crate::limits::ssh::{CHANNEL_WINDOW, CHANNELS_MAX, NEAR_WINDOW_MAX, WINDOW_MAX, WINDOW_START};
 use crate::limits::{MEMORY_DEFAULT, RECORD_BUF};
 
 /// The half for windows. Shared by all links of the process.
@@ -64,6 +64,11 @@ impl Budget {
         Some(Share { budget: self.clone(), bytes: WINDOW_START })
     }
 
+    /// What one tunnel is lent without a long line: its part of a quarter.
+    fn near(&self) -> usize {
+        (self.windows / 4 / self.open.load(Ordering::Relaxed).max(1)).clamp(CHANNEL_WINDOW, NEAR_WINDOW_MAX)
+    }
+
     /// What one tunnel may have at most: three quarters of what there would be for each.
     fn most(&self) -> usize {
         (self.windows / self.open.load(Ordering::Relaxed).max(1) / 4 * 3).min(WINDOW_MAX)
@@ -83,9 +88,16 @@ impl Share {
         self.bytes
     }
 
-    /// Bytes of it beyond what one tunnel may have by now: others have come since it grew.
-    pub(crate) fn excess(&self) -> usize {
-        self.bytes.saturating_sub(self.budget.most().max(WINDOW_START))
+    /// Bytes that a window is to have for a near peer.
+    pub(crate) fn near(&self) -> usize {
+        self.budget.near()
+    }
+
+    /// Bytes of it beyond what one tunnel may have by now, over a long line or a near one: others have come since it grew.
+    pub(crate) fn excess(&self, far: bool) -> usize {
+        let most = self.budget.most();
+        let due = if far { most } else { most.min(self.budget.near()) };
+        self.bytes.saturating_sub(due.max(WINDOW_START))
     }
 
     /// Takes up to `more` from what is to be lent; how much that was.
@@ -144,8 +156,8 @@ mod tests {
         assert_eq!(one.grow(usize::MAX), (3 << 19) - WINDOW_START, "alone");
         let mut other = budget.admit().expect("room");
         assert_eq!(other.grow(usize::MAX), WINDOW_START, "no more is to be lent");
-        assert_eq!((one.excess(), other.excess()), (3 << 18, 0), "the first has more than its share by now");
-        assert_eq!(one.shrink(one.excess()), 3 << 18);
+        assert_eq!((one.excess(true), other.excess(true)), (3 << 18, 0), "the first has more than its share by now");
+        assert_eq!(one.shrink(one.excess(true)), 3 << 18);
         assert_eq!(one.grow(1), 0);
         assert_eq!(other.grow(usize::MAX), (3 << 18) - 2 * WINDOW_START);
         assert_eq!(one.shrink(1000), 1000);

@@ -88,7 +88,7 @@ pub(super) struct Receive {
     shortest: u64,
     /// Bytes in 1024 ms at the last time that the window grew.
     rate: u64,
-    /// A round took long: the peer is at the other end of a long line.
+    /// No round was short: the peer is at the other end of a long line.
     far: bool,
     /// The next credit enlarges the window.
     grow: bool,
@@ -147,8 +147,9 @@ impl Receive {
         let time = now - round.began;
         let rate = (self.received - round.from) * 1024 / time.max(1);
         self.shortest = self.shortest.min(time);
-        self.far = time >= NEAR_MS;
-        let small = self.share.bytes() < CHANNEL_WINDOW;
+        // By the shortest: a near line has long rounds too, when the peer or this box is busy.
+        self.far = self.shortest >= NEAR_MS;
+        let small = self.share.bytes() < if self.far { CHANNEL_WINDOW } else { self.share.near() };
         // Over a long line the last doubling must have been worth it, and what is on its way must not queue for longer than
         // half a round trip: whatever else goes over the line would wait behind it.
         let faster = rate > self.rate + self.rate / 4;
@@ -202,10 +203,11 @@ impl Receive {
         if core::mem::take(&mut self.grow) {
             self.rest = false;
             let window = self.share.bytes();
-            let wanted = if window < CHANNEL_WINDOW { CHANNEL_WINDOW } else { 2 * window };
-            self.unreturned += self.share.grow(wanted - window);
+            let double = (2 * window).max(CHANNEL_WINDOW);
+            let wanted = if self.far { double } else { double.min(self.share.near()) };
+            self.unreturned += self.share.grow(wanted.saturating_sub(window));
         } else {
-            let less = if self.rest { self.unreturned } else { self.share.excess().min(self.unreturned / 2) };
+            let less = if self.rest { self.unreturned } else { self.share.excess(self.far).min(self.unreturned / 2) };
             self.unreturned -= self.share.shrink(less);
         }
         let credit = core::mem::take(&mut self.unreturned);
@@ -266,7 +268,7 @@ impl Send {
 mod tests {
     use super::*;
     use crate::budget::Budget;
-    use crate::limits::ssh::{WINDOW_MAX, WINDOW_START};
+    use crate::limits::ssh::{NEAR_WINDOW_MAX, WINDOW_MAX, WINDOW_START};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -313,7 +315,13 @@ mod tests {
     fn a_near_peer_gets_a_moderate_window_and_a_far_one_a_large_one() {
         let (mut near, mut now) = (receive(), 0);
         transfer(&mut near, &mut now, 40, |_| 0);
-        assert_eq!(near.share.bytes(), CHANNEL_WINDOW);
+        assert_eq!(near.share.bytes(), NEAR_WINDOW_MAX);
+
+        let budget = Arc::new(Budget::default());
+        let others: Vec<_> = (0..9).map(|_| budget.admit().unwrap()).collect();
+        let mut one_of_many = Receive::new(budget.admit().unwrap());
+        transfer(&mut one_of_many, &mut now, 40, |_| 0);
+        assert_eq!(one_of_many.share.bytes(), (4 << 20) / 4 / 10, "beside {} others", others.len());
 
         let mut far = Receive::new(Arc::new(Budget::new(64 << 20, 1)).admit().unwrap());
         transfer(&mut far, &mut now, 40, |_| 100);
@@ -361,12 +369,12 @@ mod tests {
         let (mut receive, mut now) = (Receive::new(budget.admit().unwrap()), 0);
         transfer(&mut receive, &mut now, 40, |_| 0);
         assert!(receive.sweep() && !receive.sweep());
-        assert_eq!(budget.promised(), CHANNEL_WINDOW, "the peer was promised all of it");
+        assert_eq!(budget.promised(), NEAR_WINDOW_MAX, "the peer was promised all of it");
         let granted = receive.granted;
         receive.data(0, &vec![1; granted.min(RECEIVE_DATA_MAX)], now).unwrap();
         receive.consume(granted.min(RECEIVE_DATA_MAX));
         assert_eq!(receive.take_credit(now), 0);
-        assert_eq!(budget.promised(), CHANNEL_WINDOW - RECEIVE_DATA_MAX);
+        assert_eq!(budget.promised(), NEAR_WINDOW_MAX - RECEIVE_DATA_MAX);
         receive.discard();
         assert_eq!(budget.promised(), WINDOW_START);
     }
