@@ -64,14 +64,19 @@ impl Budget {
         Some(Share { budget: self.clone(), bytes: WINDOW_START })
     }
 
+    /// What there would be for each tunnel.
+    fn each(&self) -> usize {
+        self.windows / self.open.load(Ordering::Relaxed).max(1)
+    }
+
     /// What one tunnel is lent without a long line: its part of a quarter.
     fn near(&self) -> usize {
-        (self.windows / 4 / self.open.load(Ordering::Relaxed).max(1)).clamp(CHANNEL_WINDOW, NEAR_WINDOW_MAX)
+        (self.each() / 4).clamp(CHANNEL_WINDOW, NEAR_WINDOW_MAX)
     }
 
     /// What one tunnel may have at most: three quarters of what there would be for each.
     fn most(&self) -> usize {
-        (self.windows / self.open.load(Ordering::Relaxed).max(1) / 4 * 3).min(WINDOW_MAX)
+        (self.each() / 4 * 3).min(WINDOW_MAX)
     }
 }
 

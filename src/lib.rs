@@ -12,6 +12,7 @@ pub mod chain;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod cpu;
 mod der;
 #[cfg(feature = "doctor")]
 mod doctor;

@@ -17,6 +17,8 @@ use rustls::{
 use webpki::ring as webpki_algorithm;
 use zeroize::Zeroizing;
 
+use crate::cpu;
+
 /// The versions of TLS that are spoken.
 #[cfg(feature = "tls12")]
 pub const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
@@ -125,7 +127,7 @@ impl KeyProvider for Ring {
 
 /// TLS 1.2 and 1.3 with ECDHE over X25519, P-256 and P-384; AES-GCM first only where the CPU has AES.
 pub fn provider() -> Arc<CryptoProvider> {
-    let cipher_suites = if aes_in_hardware() { [AES, CHACHA20].concat() } else { [CHACHA20, AES].concat() };
+    let cipher_suites = if cpu::has_aes() { [AES, CHACHA20].concat() } else { [CHACHA20, AES].concat() };
     Arc::new(CryptoProvider {
         cipher_suites,
         kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
@@ -133,17 +135,6 @@ pub fn provider() -> Arc<CryptoProvider> {
         secure_random: &Ring,
         key_provider: &Ring,
     })
-}
-
-/// Whether AES-GCM beats ChaCha20-Poly1305 here: by three times where it holds, and it loses by as
-/// much on the MIPS and ARMv7 cores of most routers.
-fn aes_in_hardware() -> bool {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-    return false;
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Long timers that wake the process once.
 //!
-//! tokio keeps timers in a wheel whose hands move by 1, 64 and 4096 ms. A timer that is far away wakes the process up to three times: each
-//! time it moves to a finer hand, and when it is due. One that is due when the coarse hand moves is due at the first of these.
+//! tokio keeps timers in a wheel whose hands move by 1, 64 and 4096 ms. A timer that is far away wakes the process up to three
+//! times: each time it moves to a finer hand, and when it is due. One that is due when the coarse hand moves is due at the first
+//! of these.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

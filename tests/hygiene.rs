@@ -20,6 +20,7 @@ const MAY_NOT_USE: &[(&str, &[&[&str]])] = &[
     ("calendar", &[LAYERS, SUPERVISOR]),
     ("chain", &[LAYERS, SUPERVISOR, &["tokio::"]]),
     ("clock", &[LAYERS, SUPERVISOR]),
+    ("cpu", &[IO, LAYERS, SUPERVISOR]),
     ("der", &[LAYERS, SUPERVISOR]),
     ("domain", &[LAYERS, SUPERVISOR]),
     ("escape", &[LAYERS, SUPERVISOR]),

@@ -38,17 +38,20 @@ impl TimeProvider for OurTime {
 /// A TLS client configuration that trusts the public roots, and the CAs and servers in `extra_pem`.
 ///
 /// # Errors
-/// What is wrong with `extra_pem`, or with the TLS library's setup. `needed`: with the public roots too, unless some are given.
+/// What is wrong with `extra_pem`, or with the TLS library's setup; without `extra_pem`, with the public roots if they are `needed`.
 pub(super) fn client_config(
     extra_pem: Option<&[u8]>,
     needed: bool,
     clock: Arc<Clock>,
 ) -> Result<Arc<ClientConfig>, String> {
-    let public = roots::public();
-    let mut given = Vec::new();
-    let roots = if let Some(pem) = extra_pem {
+    let mut roots = match (roots::public(), extra_pem) {
+        (Err(why), None) if needed => return Err(why),
         // A box whose platform has a CA of its own may have no other.
-        let mut roots = public.map_or_else(|_| RootCertStore::empty(), Arc::unwrap_or_clone);
+        (public, _) => public.unwrap_or_else(|_| Arc::new(RootCertStore::empty())),
+    };
+    let mut given = Vec::new();
+    if let Some(pem) = extra_pem {
+        let roots = Arc::make_mut(&mut roots);
         for (count, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
             let certificate = certificate.map_err(|error| format!("block {count} is damaged: {error}"))?;
             given.push(certificate.clone());
@@ -57,12 +60,7 @@ pub(super) fn client_config(
         if given.is_empty() {
             return Err("holds no PEM certificate (-----BEGIN CERTIFICATE-----)".to_owned());
         }
-        Arc::new(roots)
-    } else if needed {
-        public?
-    } else {
-        public.unwrap_or_else(|_| Arc::new(RootCertStore::empty()))
-    };
+    }
     let provider = provider::provider();
     let verifier = ChainVerifier::of_servers(roots, given, &provider);
     let builder = ClientConfig::builder_with_details(provider, Arc::new(OurTime(clock)));

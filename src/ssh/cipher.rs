@@ -2,6 +2,7 @@
 //!
 //! Everything happens in the caller's buffer: a packet is opened where it arrived and sealed where it was written.
 
+use crate::cpu;
 use ring::aead::chacha20_poly1305_openssh as chacha;
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -31,7 +32,7 @@ impl Cipher {
 
     /// All ciphers, best first on this CPU.
     pub fn preferred() -> [Cipher; 3] {
-        if cpu_has_aes() { Self::WITH_AES } else { Self::WITHOUT_AES }
+        if cpu::has_aes() { Self::WITH_AES } else { Self::WITHOUT_AES }
     }
 
     /// The algorithm's name in KEXINIT.
@@ -59,17 +60,6 @@ impl Cipher {
             Cipher::Aes256Gcm | Cipher::Aes128Gcm => 16,
         }
     }
-}
-
-/// Whether this CPU, and the cryptography for it, has AES instructions.
-#[allow(clippy::needless_return, reason = "one of several cfg blocks")]
-fn cpu_has_aes() -> bool {
-    #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
-    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64")))]
-    return false;
 }
 
 /// Key material for one direction (RFC 4253 section 7.2). Erased when dropped.

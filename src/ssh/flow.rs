@@ -85,11 +85,9 @@ pub(super) struct Receive {
     received: u64,
     round: Option<Round>,
     /// The shortest round: no shorter than the line is long, and not much longer.
-    shortest: u64,
+    shortest: Option<u64>,
     /// Bytes in 1024 ms at the last time that the window grew.
     rate: u64,
-    /// No round was short: the peer is at the other end of a long line.
-    far: bool,
     /// The next credit enlarges the window.
     grow: bool,
     /// What was lent is on its way back.
@@ -111,9 +109,8 @@ impl Receive {
             unreturned: 0,
             received: 0,
             round: None,
-            shortest: u64::MAX / 4,
+            shortest: None,
             rate: 0,
-            far: false,
             grow: false,
             rest: false,
             lying: None,
@@ -146,18 +143,24 @@ impl Receive {
     fn judge(&mut self, round: &Round, now: u64, reader_is_slow: bool) {
         let time = now - round.began;
         let rate = (self.received - round.from) * 1024 / time.max(1);
-        self.shortest = self.shortest.min(time);
-        // By the shortest: a near line has long rounds too, when the peer or this box is busy.
-        self.far = self.shortest >= NEAR_MS;
-        let small = self.share.bytes() < if self.far { CHANNEL_WINDOW } else { self.share.near() };
+        let shortest = self.shortest.map_or(time, |shortest| shortest.min(time));
+        self.shortest = Some(shortest);
+        let far = self.is_far();
+        let small = self.share.bytes() < if far { CHANNEL_WINDOW } else { self.share.near() };
         // Over a long line the last doubling must have been worth it, and what is on its way must not queue for longer than
         // half a round trip: whatever else goes over the line would wait behind it.
         let faster = rate > self.rate + self.rate / 4;
-        let queue = time > self.shortest + self.shortest / 2 + 2 * NEAR_MS;
-        self.grow = !reader_is_slow && (small || self.far && faster && !queue);
-        if self.grow && self.far {
+        let queue = time > shortest + shortest / 2 + 2 * NEAR_MS;
+        self.grow = !reader_is_slow && (small || far && faster && !queue);
+        if self.grow && far {
             self.rate = rate;
         }
+    }
+
+    /// Whether the peer is at the other end of a long line. By the shortest round: a near line has long ones too, when the peer or
+    /// this box is busy.
+    fn is_far(&self) -> bool {
+        self.shortest.is_some_and(|shortest| shortest >= NEAR_MS)
     }
 
     /// Takes data that nobody wants (stderr): it counts, and is given back at once.
@@ -194,7 +197,7 @@ impl Receive {
     /// What waits here can't be on its way: over a long line a window yields as much less, so there it goes out in smaller pieces.
     pub(super) fn credit_due(&self) -> bool {
         let half = self.share.bytes() / 2;
-        let enough = if self.far { (half / 4).min(CREDIT_FAR) } else { half };
+        let enough = if self.is_far() { (half / 4).min(CREDIT_FAR) } else { half };
         !self.discard && (self.grow || self.unreturned >= enough)
     }
 
@@ -204,10 +207,11 @@ impl Receive {
             self.rest = false;
             let window = self.share.bytes();
             let double = (2 * window).max(CHANNEL_WINDOW);
-            let wanted = if self.far { double } else { double.min(self.share.near()) };
+            let wanted = if self.is_far() { double } else { double.min(self.share.near()) };
             self.unreturned += self.share.grow(wanted.saturating_sub(window));
         } else {
-            let less = if self.rest { self.unreturned } else { self.share.excess(self.far).min(self.unreturned / 2) };
+            let less =
+                if self.rest { self.unreturned } else { self.share.excess(self.is_far()).min(self.unreturned / 2) };
             self.unreturned -= self.share.shrink(less);
         }
         let credit = core::mem::take(&mut self.unreturned);
