@@ -6,21 +6,20 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::bundle::{Bundle, Pki, Ssh};
+use crate::bundle::Bundle;
 use crate::calendar::{parse_http_date, parse_rfc3339};
 use crate::limits::{API_RELAYS, API_RETRY_AFTER_MAX};
 use crate::secret::Secret;
 use crate::syntax::{is_host, is_name, is_token, is_uuid};
 
-/// What enrolling gives.
+/// What enrolling gives. Some platforms send certificates along; they are for a relay of the platform's choice, and `connect` gets
+/// those for the nearest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrolment {
     /// The gateway's lasting token.
     pub access_token: Secret,
     /// The gateway's UUID.
     pub gateway_id: String,
-    /// Some platforms save the gateway the call after it.
-    pub bundle: Option<Bundle>,
 }
 
 /// What a machine identity's login gives.
@@ -68,9 +67,6 @@ pub(super) fn parse<A: Answer>(body: &[u8]) -> Result<A, String> {
 pub(super) struct WireEnrolment {
     access_token: Secret,
     gateway_id: String,
-    relay_host: Option<String>,
-    pki: Option<Pki>,
-    ssh: Option<Ssh>,
 }
 
 impl Answer for Enrolment {
@@ -81,19 +77,7 @@ impl Answer for Enrolment {
         if !is_uuid(&wire.gateway_id) {
             return Err("gatewayId is not a UUID".to_owned());
         }
-        let bundle = match (wire.relay_host, wire.pki, wire.ssh) {
-            (Some(relay_host), Some(pki), Some(ssh)) => {
-                let bundle = Bundle { gateway_id: wire.gateway_id.clone(), relay_host, pki, ssh };
-                // The one-time token is spent: a bad bundle must not cost the access token. `connect` brings another.
-                bundle
-                    .check()
-                    .map(|()| bundle)
-                    .inspect_err(|error| log::warn!("the enrolment's bundle is not used: {error}"))
-                    .ok()
-            }
-            _ => None,
-        };
-        Ok(Self { access_token: wire.access_token, gateway_id: wire.gateway_id, bundle })
+        Ok(Self { access_token: wire.access_token, gateway_id: wire.gateway_id })
     }
 }
 
@@ -219,23 +203,21 @@ mod tests {
     const UUID: &str = "6f1c2f0e-8a5b-4c3d-9e7f-0123456789ab";
 
     #[test]
-    fn enrolment_with_and_without_a_bundle() {
+    fn enrolment_with_and_without_certificates() {
+        let read = |json: &str| parse::<Enrolment>(json.as_bytes()).unwrap();
         let bare = format!(r#"{{"accessToken":"t","gatewayId":"{UUID}","tokenType":"Bearer"}}"#);
-        let enrolment: Enrolment = parse(bare.as_bytes()).unwrap();
-        assert_eq!(
-            (enrolment.access_token.expose(), enrolment.gateway_id.as_str(), enrolment.bundle),
-            ("t", UUID, None)
-        );
+        let enrolment = Enrolment { access_token: "t".into(), gateway_id: UUID.to_owned() };
+        assert_eq!(read(&bare), enrolment);
 
         let mut json = serde_json::to_value(sample()).unwrap();
         json["accessToken"] = "t".into();
-        let enrolment: Enrolment = parse(json.to_string().as_bytes()).unwrap();
-        assert_eq!(enrolment.bundle, Some(sample()));
+        json["gatewayId"] = UUID.into();
+        assert_eq!(read(&json.to_string()), enrolment);
 
         // The one-time token is spent by now: whatever is wrong with the rest, the access token counts.
         json["relayHost"] = "not a host".into();
-        let enrolment: Enrolment = parse(json.to_string().as_bytes()).unwrap();
-        assert_eq!((enrolment.access_token.expose(), enrolment.bundle), ("t", None));
+        json["pki"] = 1.into();
+        assert_eq!(read(&json.to_string()), enrolment);
     }
 
     #[test]
