@@ -23,8 +23,7 @@ pub fn main() -> ExitCode {
 }
 
 fn work(config: Config) -> Exit {
-    let style = config.log_style;
-    logging::init(&config.log, style);
+    logging::init(&config.log, config.log_style);
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
@@ -55,7 +54,7 @@ fn work(config: Config) -> Exit {
             Exit::Usage
         }
     };
-    logging::flush(style);
+    logging::flush();
     exit
 }
 

@@ -1,12 +1,12 @@
 //! `edge-gateway doctor`: one line for each thing that must work, in the order in which they depend on each other.
 
-use crate::api::{Client, Options};
+use crate::api::Client;
 use crate::clock::{Clock, Source};
-use crate::config::Config;
+use crate::config::{Auth, Config, Identity};
 use crate::exit::Exit;
 use crate::limits::supervisor::DIAL;
 use crate::secret::Secret;
-use crate::state;
+use crate::state::{self, Record};
 use std::fmt::Display;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -32,14 +32,7 @@ pub(crate) fn run(config: &Config, print: &mut dyn FnMut(&str)) -> Exit {
     }
     let record = state::peek(&config.state_dir);
     tell("state folder", writable(config));
-    tell(
-        "enrolment",
-        match &record {
-            Ok(Some(record)) => Ok(record.gateway_id.clone().unwrap_or_else(|| "no gateway id yet".to_owned())),
-            Ok(None) => Ok("none yet".to_owned()),
-            Err(error) => Err(error.clone()),
-        },
-    );
+    tell("enrolment", enrolment(config, &record));
     let record = record.ok().flatten().unwrap_or_default();
     let clock = Arc::new(Clock::new(record.passing.last_good_time));
     tell(
@@ -49,8 +42,14 @@ pub(crate) fn run(config: &Config, print: &mut dyn FnMut(&str)) -> Exit {
             _ => Err("in the past; set it, for example with ntpd".to_owned()),
         },
     );
-    let token = record.access.as_ref().map_or_else(|| Secret::from("none"), |access| access.token.clone());
-    tell("platform", platform(config, clock, &token));
+    // A token, and what came with it, is for the platform that gave it alone.
+    let record = if is_ours(config, &record) { record } else { Record::default() };
+    let token = match &config.auth {
+        Auth::Gateway(token) | Auth::Identity(Identity::Token(token)) => Some(token),
+        Auth::Stored | Auth::Enroll(_) => record.access.as_ref().map(|access| &access.token),
+        Auth::Identity(_) => None,
+    };
+    tell("platform", platform(config, clock, token));
     match &record.bundle {
         Some(bundle) => tell("relay", relay(&bundle.relay_host, config.relay_port)),
         None => tell("relay", Ok("not known before the first certificates".to_owned())),
@@ -58,8 +57,21 @@ pub(crate) fn run(config: &Config, print: &mut dyn FnMut(&str)) -> Exit {
     exit
 }
 
-fn text(error: impl Display) -> String {
-    error.to_string()
+fn is_ours(config: &Config, record: &Record) -> bool {
+    record.domain.as_deref().is_none_or(|domain| domain == config.domain.as_str())
+}
+
+fn enrolment(config: &Config, record: &Result<Option<Record>, String>) -> Result<String, String> {
+    match record {
+        Ok(Some(record)) if !is_ours(config, record) => Err(format!(
+            "it belongs to {}; correct INFISICAL_DOMAIN, or enrol at {}",
+            record.domain.as_deref().unwrap_or_default(),
+            config.domain.as_str()
+        )),
+        Ok(Some(record)) => Ok(record.gateway_id.clone().unwrap_or_else(|| "no gateway id yet".to_owned())),
+        Ok(None) => Ok("none yet".to_owned()),
+        Err(error) => Err(error.clone()),
+    }
 }
 
 /// Whether a file can be made, in the way in which the state is saved.
@@ -73,23 +85,16 @@ fn writable(config: &Config) -> Result<String, String> {
     Ok(format!("{shown} can be written"))
 }
 
-/// Any answer of the platform's shows that names, routes and TLS work; whether it likes the token comes on top.
-fn platform(config: &Config, clock: Arc<Clock>, token: &Secret) -> Result<String, String> {
-    let ca = match &config.ca_file {
-        Some(path) => {
-            Some(std::fs::read(path).map_err(|error| format!("EDGE_GATEWAY_CA_FILE {}: {error}", path.display()))?)
+/// With a token, whether the platform takes it. Without one, a platform that asks for one is a platform: names, routes and TLS work.
+fn platform(config: &Config, clock: Arc<Clock>, token: Option<&Secret>) -> Result<String, String> {
+    let client = Client::of(config, clock).map_err(|(_, why)| why)?;
+    let domain = config.domain.as_str();
+    match client.relays(token.unwrap_or(&Secret::from("none"))) {
+        Ok(relays) => Ok(format!("{domain} answers and knows {} relays", relays.len())),
+        Err(error) if token.is_none() && matches!(error.status(), Some(401 | 403)) => {
+            Ok(format!("{domain} answers; there is no token here to try"))
         }
-        None => None,
-    };
-    let mut options = Options::new(config.domain.clone(), clock);
-    options.extra_ca_pem = ca.as_deref();
-    let client = Client::new(options)?;
-    match client.relays(token) {
-        Ok(relays) => Ok(format!("{} answers and knows {} relays", config.domain.as_str(), relays.len())),
-        Err(error) if error.status().is_some_and(|status| status < 500) => {
-            Ok(format!("{} answers ({error})", config.domain.as_str()))
-        }
-        Err(error) => Err(text(error)),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -19,8 +19,6 @@ pub enum Exit {
     NoHost = 68,
     /// `EX_UNAVAILABLE`.
     Unavailable = 69,
-    /// `EX_SOFTWARE`.
-    Software = 70,
     /// `EX_OSERR`.
     Os = 71,
     /// `EX_CANTCREAT`.
@@ -39,14 +37,13 @@ pub enum Exit {
 
 impl Exit {
     /// Every code, in order.
-    pub const ALL: [Exit; 14] = [
+    pub const ALL: [Exit; 13] = [
         Exit::Ok,
         Exit::Usage,
         Exit::Data,
         Exit::NoInput,
         Exit::NoHost,
         Exit::Unavailable,
-        Exit::Software,
         Exit::Os,
         Exit::CantCreate,
         Exit::Io,
@@ -66,14 +63,7 @@ impl Exit {
     pub fn restart_helps(self) -> bool {
         matches!(
             self,
-            Exit::NoHost
-                | Exit::Unavailable
-                | Exit::Software
-                | Exit::Os
-                | Exit::CantCreate
-                | Exit::Io
-                | Exit::TempFail
-                | Exit::Protocol
+            Exit::NoHost | Exit::Unavailable | Exit::Os | Exit::CantCreate | Exit::Io | Exit::TempFail | Exit::Protocol
         )
     }
 
@@ -85,7 +75,7 @@ impl Exit {
                 ("EX_USAGE", "a command or flag that does not exist or lacks its value", "`edge-gateway --help`")
             }
             Exit::Data => {
-                ("EX_DATAERR", "a file or an answer is not what it must be", "read the message: it names which")
+                ("EX_DATAERR", "the file of certificate authorities is damaged", "correct EDGE_GATEWAY_CA_FILE")
             }
             Exit::NoInput => {
                 ("EX_NOINPUT", "a named file does not exist or cannot be read", "correct the path or its mode")
@@ -96,7 +86,6 @@ impl Exit {
             Exit::Unavailable => {
                 ("EX_UNAVAILABLE", "`status` or `doctor` found the gateway not working", "read the lines it printed")
             }
-            Exit::Software => ("EX_SOFTWARE", "a fault of this program", "report it with the log"),
             Exit::Os => ("EX_OSERR", "the system refused memory, a thread or a socket", "free memory or raise limits"),
             Exit::CantCreate => (
                 "EX_CANTCREAT",

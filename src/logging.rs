@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use heapless::{String, Vec};
@@ -46,13 +46,38 @@ impl Style {
 }
 
 static REPEATS: Mutex<Repeats> = Mutex::new(Repeats::new());
+static STARTED: OnceLock<Instant> = OnceLock::new();
+static STANDING: RwLock<Option<Standing>> = RwLock::new(None);
 
-/// Starts logging. `filter` is a level, or a list of `module=level` (checked by the configuration). Other crates'
+/// How the log is kept until [`init`] is called again.
+struct Standing {
+    logger: env_logger::Logger,
+    style: Style,
+}
+
+/// The `log` crate takes one logger for good: this one, which looks up how things stand.
+struct Replaceable;
+
+impl log::Log for Replaceable {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        let standing = STANDING.read().unwrap_or_else(PoisonError::into_inner);
+        standing.as_ref().is_some_and(|standing| standing.logger.enabled(metadata))
+    }
+
+    fn log(&self, record: &Record) {
+        let standing = STANDING.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(standing) = &*standing {
+            standing.logger.log(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Starts logging, or goes on otherwise. `filter` is a level, or a list of `module=level` (checked by the configuration). Other crates'
 /// messages are held at warnings unless they are named: at `debug` an HTTP library prints what it sends.
-///
-/// A second call only has no effect.
 pub fn init(filter: &str, style: Style) {
-    let started = Instant::now();
+    let started = *STARTED.get_or_init(Instant::now);
     let mut builder = env_logger::Builder::new();
     builder.filter_level(log::LevelFilter::Warn);
     builder.filter_module(env!("CARGO_CRATE_NAME"), log::LevelFilter::Info);
@@ -63,12 +88,17 @@ pub fn init(filter: &str, style: Style) {
         };
     }
     builder.format(move |out, record| event(out, style, started.elapsed(), record));
-    // Only a logger that is there already is an error, and that one then logs.
-    let _ = builder.try_init();
+    let logger = builder.build();
+    log::set_max_level(logger.filter());
+    *STANDING.write().unwrap_or_else(PoisonError::into_inner) = Some(Standing { logger, style });
+    // It is an error that there is one already: this one.
+    let _ = log::set_logger(&Replaceable);
 }
 
 /// Prints the counts of repeats that are still held back. To be called before the process ends.
-pub fn flush(style: Style) {
+pub fn flush() {
+    let standing = STANDING.read().unwrap_or_else(PoisonError::into_inner);
+    let Some(Standing { style, .. }) = *standing else { return };
     let mut repeats = REPEATS.lock().unwrap_or_else(PoisonError::into_inner);
     repeats.expire(Duration::MAX, |held| {
         // Standard error is all there is to complain to.

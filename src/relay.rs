@@ -285,6 +285,11 @@ impl State {
 
     fn end(&mut self, error: LinkError) {
         self.ended.get_or_insert(error);
+        // Nobody will accept these any more.
+        while let Some(id) = self.opened.pop_front() {
+            self.connection.channel_release(id);
+        }
+        self.connection.end();
         self.driver = None;
         self.link.wake_all();
         for wakers in &mut self.channels {

@@ -1,8 +1,13 @@
 //! The certificate authorities of the public Internet: built in (feature `roots`), or those of the system.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustls::RootCertStore;
+
+use crate::limits::CA_BUNDLE;
 
 /// Shared by all who check servers, and gone with the last of them.
 static PUBLIC: Mutex<Weak<RootCertStore>> = Mutex::new(Weak::new());
@@ -22,6 +27,16 @@ pub fn public() -> Result<Arc<RootCertStore>, String> {
     Ok(roots)
 }
 
+/// A file of certificates.
+///
+/// # Errors
+/// Those of the file system; `FileTooLarge` above [`CA_BUNDLE`].
+pub fn pem_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut pem = Vec::new();
+    File::open(path)?.take(CA_BUNDLE + 1).read_to_end(&mut pem)?;
+    if pem.len() as u64 > CA_BUNDLE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(pem) }
+}
+
 #[cfg(feature = "roots")]
 fn read() -> Result<RootCertStore, String> {
     Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
@@ -32,15 +47,11 @@ use system::read;
 
 #[cfg(any(not(feature = "roots"), test))]
 mod system {
-    use std::fs::File;
-    use std::io::Read;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     use rustls::RootCertStore;
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
-
-    use crate::limits::CA_BUNDLE;
 
     /// Where systems keep the bundle: OpenWrt, Debian, Yocto and Alpine; Alpine and BSD; Fedora.
     const BUNDLES: [&str; 3] =
@@ -67,17 +78,10 @@ mod system {
                 path.display()
             )
         };
-        let pem = contents(&path).map_err(failed)?;
+        let pem = crate::roots::pem_file(&path).map_err(|error| failed(error.to_string()))?;
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
         if roots.is_empty() { Err(failed("no certificate in it".to_owned())) } else { Ok(roots) }
-    }
-
-    fn contents(path: &Path) -> Result<Vec<u8>, String> {
-        let mut pem = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(CA_BUNDLE + 1).read_to_end(&mut pem));
-        read.map_err(|error| error.to_string())?;
-        if pem.len() as u64 > CA_BUNDLE { Err(format!("over {CA_BUNDLE} bytes")) } else { Ok(pem) }
     }
 }
 
@@ -98,7 +102,7 @@ mod tests {
         for (text, part) in [
             ("nonsense".to_owned(), "no certificate in it"),
             ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(), "no certificate in it"),
-            ("x".repeat(crate::limits::CA_BUNDLE as usize + 1), "over"),
+            ("x".repeat(crate::limits::CA_BUNDLE as usize + 1), "too large"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = system::of_file(Some(path.clone())).unwrap_err();

@@ -59,8 +59,6 @@ pub enum Fault {
     Proxy(String),
     /// The network failed otherwise.
     Network(String),
-    /// The system refused a thread.
-    Thread(String),
 }
 
 /// What to do after a failed call. `Display` is half a sentence for a person.
@@ -170,9 +168,7 @@ impl Error {
             Fault::Untrusted(_) => NextStep::TlsTrust,
             Fault::Expired(_) => NextStep::Clock,
             Fault::Proxy(_) => NextStep::Proxy,
-            Fault::ConnectTimeout | Fault::Timeout | Fault::Tls(_) | Fault::Network(_) | Fault::Thread(_) => {
-                NextStep::RetryLater
-            }
+            Fault::ConnectTimeout | Fault::Timeout | Fault::Tls(_) | Fault::Network(_) => NextStep::RetryLater,
         }
     }
 
@@ -197,10 +193,7 @@ impl Error {
             | NextStep::TlsTrust
             | NextStep::Clock => Exit::Protocol,
             NextStep::Dns => Exit::NoHost,
-            NextStep::RetryAfter(_) | NextStep::RetryLater | NextStep::Refused | NextStep::Proxy => match self.fault {
-                Fault::Thread(_) => Exit::Os,
-                _ => Exit::TempFail,
-            },
+            NextStep::RetryAfter(_) | NextStep::RetryLater | NextStep::Refused | NextStep::Proxy => Exit::TempFail,
         }
     }
 }
@@ -240,7 +233,6 @@ impl fmt::Display for Fault {
             Fault::Tls(what) => write!(f, "TLS failed ({what})"),
             Fault::Proxy(what) => write!(f, "the proxy does not let it through ({what})"),
             Fault::Network(what) => write!(f, "the network failed ({what})"),
-            Fault::Thread(what) => write!(f, "no thread for the call ({what})"),
         }
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod https;
 mod requests;
 mod resolve;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -198,7 +199,12 @@ impl Client {
         if status < 300 {
             return Ok(bytes);
         }
-        let error = WireError::parse(&bytes).unwrap_or_default();
+        let error = WireError::parse(&bytes);
+        // What a server in front answers while the platform behind it starts: no word of the platform's, and no verdict.
+        if error.is_none() && status < 500 && !matches!(status, 408 | 425 | 429) {
+            return Err(Fault::NotTheApi(format!("a {status} that is no JSON")));
+        }
+        let error = error.unwrap_or_default();
         Err(Fault::Status { status, message: quoted(error.message()), retry_after, no_route: error.is_missing_route() })
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn choose(
                 "--enroll-method=token, or --auth-method=kubernetes with a machine identity",
             ));
         }
-        (None, Some(method)) => identity(method, values, files, warnings)?,
+        (None, Some(method)) => identity(command, method, values, files, warnings)?,
         // `enroll` without a method can only mean the one-time token.
         (None, None) if command != Command::Enroll && prefers(values, Id::Token, Id::AccessToken)? => {
             identity_token(values, files, warnings)?
@@ -99,8 +99,21 @@ pub(super) fn choose(
     if matches!(auth, Auth::Identity(_)) && values.get(Id::GatewayName).is_none() {
         return Err(missing(Id::GatewayName, "a machine identity registers the gateway by its name"));
     }
-    if command == Command::Enroll && auth == Auth::Stored {
-        return Err(missing(Id::Token, "enroll needs a token from the platform"));
+    if command == Command::Enroll {
+        match auth {
+            Auth::Enroll(_) => {}
+            // What the official gateway keeps beside the token that it enrolled with.
+            Auth::Gateway(_) if values.get(Id::Token).is_some() => {}
+            Auth::Gateway(_) => {
+                return Err(missing(Id::Token, "a gateway with a lasting access token is enrolled already"));
+            }
+            Auth::Stored => return Err(missing(Id::Token, "enroll needs a token from the platform")),
+            Auth::Identity(_) => {
+                return Err(ConfigError::config(
+                    "enroll exchanges a one-time token; a machine identity has none, and `edge-gateway run` registers the gateway",
+                ));
+            }
+        }
     }
     for entry in CREDENTIALS.iter().filter(|id| !used.contains(id)).filter_map(|id| values.get(*id)) {
         warnings.push(format!("{} has no effect: {}", entry.label(), purpose(&auth)));
@@ -155,6 +168,7 @@ fn identity_token(values: &Values, files: &dyn Files, warnings: &mut Vec<String>
 }
 
 fn identity(
+    command: Command,
     method: &Entry,
     values: &Values,
     files: &dyn Files,
@@ -164,10 +178,12 @@ fn identity(
     let text = |id| values.text(id).map(str::to_owned).ok_or_else(|| missing(id, &why));
     let (identity, used): (_, &[Id]) = match method.value.as_str() {
         "universal-auth" => {
+            const USED: &[Id] = &[Id::ClientId, Id::ClientSecret];
             let client_id = text(Id::ClientId)?;
-            let (client_secret, _) =
-                values.secret(Id::ClientSecret, files, warnings)?.ok_or_else(|| missing(Id::ClientSecret, &why))?;
-            (Identity::Universal { client_id, client_secret }, &[Id::ClientId, Id::ClientSecret])
+            let Some((client_secret, _)) = values.secret(Id::ClientSecret, files, warnings)? else {
+                return without(command, Id::ClientSecret, &why, USED, warnings);
+            };
+            (Identity::Universal { client_id, client_secret }, USED)
         }
         "kubernetes" => {
             let path = values.path(Id::ServiceAccountTokenPath);
@@ -177,14 +193,17 @@ fn identity(
             (Identity::Kubernetes { identity_id, jwt }, &[Id::IdentityId, Id::ServiceAccountTokenPath])
         }
         kind @ ("oidc-auth" | "jwt-auth") => {
+            const USED: &[Id] = &[Id::IdentityId, Id::Jwt];
             let identity_id = text(Id::IdentityId)?;
-            let (_, jwt) = values.secret(Id::Jwt, files, warnings)?.ok_or_else(|| missing(Id::Jwt, &why))?;
+            let Some((_, jwt)) = values.secret(Id::Jwt, files, warnings)? else {
+                return without(command, Id::Jwt, &why, USED, warnings);
+            };
             let identity = if kind == "jwt-auth" {
                 Identity::Jwt { identity_id, jwt }
             } else {
                 Identity::Oidc { identity_id, jwt }
             };
-            (identity, &[Id::IdentityId, Id::Jwt])
+            (identity, USED)
         }
         _ => {
             return Err(unsupported(
@@ -194,6 +213,22 @@ fn identity(
         }
     };
     Ok((Auth::Identity(identity), used))
+}
+
+/// A secret that is not there. The service manager may hand it to the gateway alone (systemd's credentials): `doctor`, run by a
+/// person, then looks at everything else.
+fn without(
+    command: Command,
+    id: Id,
+    why: &str,
+    used: &'static [Id],
+    warnings: &mut Vec<String>,
+) -> Result<Choice, ConfigError> {
+    if command != Command::Doctor {
+        return Err(missing(id, why));
+    }
+    warnings.push(format!("{} is not known here, so logging in is not tried: {why}", setting(id).key));
+    Ok((Auth::Stored, used))
 }
 
 /// Whether `a` is given and `b` is not, or in a source of less weight. Both in one source: refused.

@@ -247,6 +247,11 @@ impl Connection {
         self.core.mux.release(id);
     }
 
+    /// The link has ended: channels are given up without a word to the server.
+    pub fn end(&mut self) {
+        self.core.mux.end();
+    }
+
     /// Starts a key exchange unless one is going on.
     pub fn rekey(&mut self, now: Now) -> Result<(), Error> {
         if self.core.transport.is_established() && self.core.transport.rekey()? {

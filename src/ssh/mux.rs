@@ -208,6 +208,8 @@ pub struct Mux {
     ready: Set,
     /// Channels whose data did not fit into the output buffer.
     starved: Set,
+    /// The link has ended: nothing is sent or received any more.
+    ended: bool,
 }
 
 impl Mux {
@@ -222,6 +224,7 @@ impl Mux {
             due: Set::default(),
             ready: Set::default(),
             starved: Set::default(),
+            ended: false,
         }
     }
 
@@ -390,8 +393,17 @@ impl Mux {
         }
     }
 
+    /// The link has ended. No close will be answered: what is released is free, and its share of the budget with it.
+    pub fn end(&mut self) {
+        self.ended = true;
+        for index in 0..self.channels.len() {
+            self.free_if_finished(ChannelId(index as u16)); // the table is no longer than CHANNELS_MAX
+        }
+    }
+
     fn free_if_finished(&mut self, id: ChannelId) {
-        if self.get_mut(id).is_some_and(|channel| channel.finished()) {
+        let ended = self.ended;
+        if self.get_mut(id).is_some_and(|channel| channel.finished() || (ended && channel.released)) {
             if let Some(slot) = self.channels.get_mut(id.index()) {
                 *slot = None;
             }

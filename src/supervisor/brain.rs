@@ -19,7 +19,7 @@ pub(super) struct Now {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// Certificates are at hand, valid until this time in seconds since 1970. `fresh`: they come from the platform just now, not
-    /// from the state file. `moved`: for another relay than before.
+    /// from the state file. `moved`: for another relay than before, or another gateway.
     Certificates { until: u64, fresh: bool, moved: bool },
     /// The certificates could not be fetched.
     FetchFailed(Remedy),
@@ -31,6 +31,8 @@ pub(super) enum Event {
     LinkUp,
     /// Connecting failed, or the link ended.
     LinkDown(LinkEnd),
+    /// Connecting has ended, to a relay that the certificates have moved away from meanwhile.
+    Overtaken,
     /// The network has changed, or somebody asks for a new try: pauses end.
     Nudge,
 }
@@ -206,6 +208,7 @@ impl Brain {
                 self.heartbeat_done = false;
             }
             Event::LinkDown(end) => self.link_down(end, now),
+            Event::Overtaken => self.link = Link::Down(now.up),
             Event::Nudge => {
                 if let Link::Down(at) = &mut self.link {
                     *at = now.up;

@@ -17,12 +17,21 @@ use std::sync::Arc;
 /// The port that the platform puts in the relay's certificate, whichever port leads to it.
 const CERTIFIED_PORT: u16 = 2222;
 
+/// Where a link leads, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The relay's host.
+    pub(super) host: String,
+    /// The gateway that logs in there.
+    pub(super) gateway_id: String,
+}
+
 /// A bundle whose every part was read and fits together.
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) tls: ServerIdentity,
     pub(super) ssh: connection::Config,
-    pub(super) relay_host: String,
+    pub(super) place: Place,
     /// The first time at which one of the certificates is no longer valid, in seconds since 1970.
     pub(super) until: u64,
 }
@@ -66,7 +75,8 @@ impl Identity {
         let mut ssh = connection::Config::new(trust, Arc::new(credentials));
         ssh.channels_max = config.max_tunnels;
         ssh.budget = budget.clone();
-        Ok(Identity { until: tls.not_after().min(ssh_until), tls, ssh, relay_host: bundle.relay_host.clone() })
+        let place = Place { host: bundle.relay_host.clone(), gateway_id: bundle.gateway_id.clone() };
+        Ok(Identity { until: tls.not_after().min(ssh_until), tls, ssh, place })
     }
 }
 
@@ -76,6 +86,10 @@ fn relay_names(host: &str, port: u16) -> Vec<String> {
     let mut names = vec![with_port(port), host.to_owned()];
     if port != CERTIFIED_PORT {
         names.push(with_port(CERTIFIED_PORT));
+    }
+    if host.contains(':') {
+        // The platform writes an IPv6 address without brackets.
+        names.push(format!("{host}:{CERTIFIED_PORT}"));
     }
     names
 }
@@ -94,6 +108,6 @@ mod tests {
     fn a_relay_may_be_certified_with_the_standard_port_or_without_one() {
         assert_eq!(relay_names("relay", 2222), ["relay:2222", "relay"]);
         assert_eq!(relay_names("10.0.0.1", 4022), ["10.0.0.1:4022", "10.0.0.1", "10.0.0.1:2222"]);
-        assert_eq!(relay_names("fd00::1", 2222), ["[fd00::1]:2222", "fd00::1"]);
+        assert_eq!(relay_names("fd00::1", 2222), ["[fd00::1]:2222", "fd00::1", "fd00::1:2222"]);
     }
 }

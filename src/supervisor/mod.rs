@@ -13,10 +13,10 @@ mod reload;
 mod signals;
 mod tunnels;
 
-use crate::api::{Client, NextStep, Options};
+use crate::api::{Client, NextStep};
 use crate::budget::Budget;
 use crate::bundle::Bundle;
-use crate::calendar::Seconds;
+use crate::calendar::{Seconds, Utc};
 use crate::clock::{Clock, Source};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -31,7 +31,7 @@ use crate::tls::Acceptor;
 use crate::wheel;
 use brain::{Action, Brain, Event, LinkEnd, Now, Remedy};
 use dialling::DialFailure;
-use identity::Identity;
+use identity::{Identity, Place};
 use platform::{Platform, PlatformError};
 use ring::rand::{SecureRandom, SystemRandom};
 use signals::{Asked, Signals, hold};
@@ -57,9 +57,8 @@ pub(crate) fn run(config: Config) -> Exit {
             return Exit::Os;
         }
     };
-    let pause = config.exit_pause;
     let exit = runtime.block_on(async {
-        let exit = live(config).await;
+        let (exit, pause) = live(config).await;
         hold(exit, pause).await;
         exit
     });
@@ -87,24 +86,26 @@ pub(crate) fn enroll(config: &Config) -> Exit {
     }
 }
 
-async fn live(mut config: Config) -> Exit {
+/// How it ended, and how long to wait before that is acted on.
+async fn live(mut config: Config) -> (Exit, Duration) {
     let notifier = Notifier::new(|name| std::env::var_os(name));
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
             log::error!("the system refuses signal handlers: {error}");
-            return Exit::Os;
+            return (Exit::Os, config.exit_pause);
         }
     };
     loop {
+        let pause = config.exit_pause;
         let mut supervisor = match Supervisor::new(config, &notifier) {
             Ok(supervisor) => supervisor,
-            Err(exit) => return exit,
+            Err(exit) => return (exit, pause),
         };
         let ending = supervisor.run(&mut signals).await;
         supervisor.stop(&ending).await;
         match ending {
-            Ending::Exit(exit) => return exit,
+            Ending::Exit(exit) => return (exit, supervisor.config.exit_pause),
             Ending::Restart(changed) => config = *changed,
         }
     }
@@ -125,23 +126,11 @@ fn prepare(config: &Config) -> Result<(Arc<Client>, Platform, Arc<Clock>), Exit>
     let clock = Arc::new(Clock::new(opened.record.passing.last_good_time));
     let reading = clock.now();
     if reading.source != Source::System {
-        log::warn!("this box's clock is in the past; certificates are checked against {}", reading.unix);
+        log::warn!("this box's clock is in the past; certificates are checked against {}", Utc(reading.unix));
     }
-    let ca = match &config.ca_file {
-        Some(path) => Some(std::fs::read(path).map_err(|error| {
-            log::error!("EDGE_GATEWAY_CA_FILE {}: {error}", path.display());
-            Exit::NoInput
-        })?),
-        None => None,
-    };
-    let mut options = Options::new(config.domain.clone(), clock.clone());
-    options.extra_ca_pem = ca.as_deref();
-    let client = Client::new(options).map_err(|error| {
-        match &config.ca_file {
-            Some(path) => log::error!("EDGE_GATEWAY_CA_FILE {}: {error}", path.display()),
-            None => log::error!("{error}"),
-        }
-        Exit::Config
+    let client = Client::of(config, clock.clone()).map_err(|(exit, why)| {
+        log::error!("{why}");
+        exit
     })?;
     let platform = Platform::new(config, clock.clone(), opened.store, opened.record);
     Ok((Arc::new(client), platform, clock))
@@ -158,7 +147,7 @@ enum Ending {
 enum Report {
     Fetched(Result<Bundle, PlatformError>),
     Beaten(Result<(), PlatformError>),
-    Dialled(Result<Link, DialFailure>),
+    Dialled(Place, Result<Link, DialFailure>),
     Ended { link: u32, served: bool, error: LinkError },
 }
 
@@ -166,7 +155,7 @@ enum Report {
 struct Current {
     number: u32,
     link: Arc<Link>,
-    host: String,
+    place: Place,
     since: Instant,
 }
 
@@ -239,7 +228,10 @@ impl<'a> Supervisor<'a> {
             reports,
             reporter,
         };
-        supervisor.context()?;
+        if let Err(why) = supervisor.context() {
+            log::error!("{why}");
+            return Err(Exit::Config);
+        }
         supervisor.use_stored_certificates();
         Ok(supervisor)
     }
@@ -254,16 +246,12 @@ impl<'a> Supervisor<'a> {
     }
 
     /// What tunnels are served by, from the settings.
-    fn context(&self) -> Result<Context, Exit> {
-        let policy =
-            TargetPolicy::parse(self.config.allow.as_deref(), self.config.deny.as_deref()).map_err(|error| {
-                log::error!("{error}");
-                Exit::Config
-            })?;
+    fn context(&self) -> Result<Context, String> {
+        let policy = TargetPolicy::parse(self.config.allow.as_deref(), self.config.deny.as_deref());
         Ok(Context {
+            policy: policy.map_err(|error| error.to_string())?,
             gateway_name: self.config.gateway_name.clone().unwrap_or_default(),
-            policy,
-            kubernetes: Kubernetes::default(),
+            kubernetes: Kubernetes::from_env(),
             clock: identity::tls_clock(&self.clock),
         })
     }
@@ -298,11 +286,11 @@ impl<'a> Supervisor<'a> {
                 self.serving = Some(Arc::new(Serving::new(Acceptor::new(&identity.tls), context)));
             }
         }
-        let host =
-            self.current.as_ref().map(|current| &current.host).or(self.identity.as_ref().map(|old| &old.relay_host));
-        let moved = host.is_some_and(|host| *host != identity.relay_host);
+        let place =
+            self.current.as_ref().map(|current| &current.place).or(self.identity.as_ref().map(|old| &old.place));
+        let moved = place.is_some_and(|place| *place != identity.place);
         if moved {
-            log::info!("moving to relay {}", identity.relay_host);
+            log::info!("moving to relay {} as gateway {}", identity.place.host, identity.place.gateway_id);
         }
         let until = identity.until;
         self.identity = Some(identity);
@@ -387,24 +375,24 @@ impl<'a> Supervisor<'a> {
 
     fn dial(&mut self) {
         let Some(identity) = &self.identity else { return };
-        let (host, ssh, reporter) = (identity.relay_host.clone(), identity.ssh.clone(), self.reporter.clone());
+        let (place, ssh, reporter) = (identity.place.clone(), identity.ssh.clone(), self.reporter.clone());
         let (port, clock) = (self.config.relay_port, self.clock.clone());
         self.dialling = true;
-        log::debug!("connecting to relay {host}:{port}");
+        log::debug!("connecting to relay {}:{port}", place.host);
         tokio::spawn(async move {
-            let result = match dial(&host, port, limits::DIAL).await {
+            let result = match dial(&place.host, port, limits::DIAL).await {
                 Ok(stream) => {
                     Link::establish(stream, ssh, Arc::new(move || clock.unix())).await.map_err(DialFailure::Link)
                 }
                 Err(error) => Err(DialFailure::Dial(error)),
             };
-            drop(reporter.send(Report::Dialled(result)).await);
+            drop(reporter.send(Report::Dialled(place, result)).await);
         });
     }
 
     fn take(&mut self, report: Report) {
         match report {
-            Report::Dialled(_) => self.dialling = false,
+            Report::Dialled(..) => self.dialling = false,
             Report::Fetched(_) | Report::Beaten(_) => {
                 self.calling = false;
                 let enrolling = self.enrolling && self.lock_platform().is_to_enroll();
@@ -442,10 +430,19 @@ impl<'a> Supervisor<'a> {
                 log::warn!("{error}");
                 self.handle(Event::HeartbeatFailed(remedy(&error)));
             }
-            Report::Dialled(Ok(link)) => self.link_up(link),
-            Report::Dialled(Err(failure)) => {
-                let host = self.identity.as_ref().map(|identity| identity.relay_host.clone()).unwrap_or_default();
-                self.link_down(&host, &failure.to_string(), failure.end());
+            Report::Dialled(place, result)
+                if self.identity.as_ref().is_some_and(|identity| identity.place != place) =>
+            {
+                // The certificates moved meanwhile. Nothing is known of the new relay yet.
+                log::info!("relay {} is no longer wanted", place.host);
+                if let Ok(link) = result {
+                    tokio::spawn(async move { link.disconnect().await });
+                }
+                self.handle(Event::Overtaken);
+            }
+            Report::Dialled(place, Ok(link)) => self.link_up(place, link),
+            Report::Dialled(place, Err(failure)) => {
+                self.link_down(&place.host, &failure.to_string(), failure.end());
             }
             Report::Ended { link, served, error } => {
                 let Some(current) = self.current.take_if(|current| current.number == link) else { return };
@@ -455,32 +452,27 @@ impl<'a> Supervisor<'a> {
                 let end = if short && closed { LinkEnd::Occupied } else { LinkEnd::Lost };
                 if self.dialling {
                     // The relay before a move went first; the brain waits for the new one.
-                    log::info!("relay {}: {error}", current.host);
+                    log::info!("relay {}: {error}", current.place.host);
                     return;
                 }
-                self.link_down(&current.host, &error.to_string(), end);
+                self.link_down(&current.place.host, &error.to_string(), end);
             }
         }
     }
 
-    fn link_up(&mut self, link: Link) {
-        let (Some(serving), Some(identity)) = (&self.serving, &self.identity) else { return };
+    fn link_up(&mut self, place: Place, link: Link) {
+        let Some(serving) = &self.serving else { return };
         let link = Arc::new(link);
         self.links += 1;
-        let current = Current {
-            number: self.links,
-            link: link.clone(),
-            host: identity.relay_host.clone(),
-            since: Instant::now(),
-        };
-        log::info!("connected to relay {}:{}; tunnels are served", current.host, self.config.relay_port);
+        let current = Current { number: self.links, link: link.clone(), place, since: Instant::now() };
+        log::info!("connected to relay {}:{}; tunnels are served", current.place.host, self.config.relay_port);
         let (serving, reporter, number) = (serving.clone(), self.reporter.clone(), current.number);
         tokio::spawn(async move {
             let (served, error) = serving.serve(&link).await;
             drop(reporter.send(Report::Ended { link: number, served, error }).await);
         });
         self.announced = true;
-        self.notifier.ready(&format!("connected to relay {}", current.host));
+        self.notifier.ready(&format!("connected to relay {}", current.place.host));
         if let Some(old) = self.current.replace(current) {
             // The relay before a move: its tunnels may end in peace.
             tokio::spawn(async move {

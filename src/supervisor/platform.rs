@@ -21,12 +21,16 @@ pub(super) enum PlatformError {
     Api(api::Error),
     /// A setting, or the file that it names.
     Config(ConfigError),
+    /// There was no relay to ask certificates for, and the platform knows none either: one may be set up later.
+    NoRelay(api::Error),
     /// Nothing to show the platform.
     NoCredentials,
     /// The certificates are for another gateway than `INFISICAL_GATEWAY_ID`; holds theirs.
     OtherGateway(String),
-    /// What a one-time token buys could not be kept.
+    /// What a one-time token buys could not be kept: it was not spent.
     NowhereToKeep(SaveError),
+    /// What a one-time token bought could not be kept.
+    NotKept(SaveError),
 }
 
 impl PlatformError {
@@ -34,17 +38,24 @@ impl PlatformError {
     pub(super) fn next(&self) -> Option<NextStep> {
         match self {
             PlatformError::Api(error) => Some(error.next()),
+            PlatformError::NoRelay(_) => Some(NextStep::RetryLater),
             _ => None,
         }
+    }
+
+    /// The platform does not know the gateway, or the relay.
+    fn is_not_found(&self) -> bool {
+        matches!(self, PlatformError::Api(error) if error.next() == NextStep::NotFound)
     }
 
     /// The code to end with, where this error ends the agent.
     pub(super) fn exit(&self) -> Exit {
         match self {
             PlatformError::Api(error) => error.exit(),
+            PlatformError::NoRelay(_) => Exit::TempFail,
             PlatformError::Config(error) => error.exit(),
             PlatformError::NoCredentials | PlatformError::OtherGateway(_) => Exit::Config,
-            PlatformError::NowhereToKeep(_) => Exit::Io,
+            PlatformError::NowhereToKeep(_) | PlatformError::NotKept(_) => Exit::Io,
         }
     }
 }
@@ -53,6 +64,7 @@ impl fmt::Display for PlatformError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PlatformError::Api(error) => error.fmt(f),
+            PlatformError::NoRelay(error) => write!(f, "{error}; the platform has no relay for this gateway now"),
             PlatformError::Config(error) => error.fmt(f),
             PlatformError::NoCredentials => f.write_str(
                 "this gateway is not enrolled; create an enrollment token on the platform and set INFISICAL_TOKEN",
@@ -64,6 +76,9 @@ impl fmt::Display for PlatformError {
                 )
             }
             PlatformError::NowhereToKeep(error) => write!(f, "the one-time token is not spent: {error}"),
+            PlatformError::NotKept(error) => {
+                write!(f, "enrolled, and the enrolment is lost: {error}; then enrol with a new token")
+            }
         }
     }
 }
@@ -102,18 +117,22 @@ pub(super) struct Platform {
     /// The medium has taken a record since the start.
     writable: bool,
     record: Record,
+    /// Another platform's record. It stays on the medium until this platform has given something to keep: the domain may be a slip.
+    other: Option<Record>,
     login: Option<Login>,
 }
 
 impl Platform {
     pub(super) fn new(config: &Config, clock: Arc<Clock>, store: Store, mut record: Record) -> Self {
         let domain = config.domain.as_str().to_owned();
+        let mut other = None;
         if record.domain.as_ref().is_some_and(|other| *other != domain) {
             log::warn!(
                 "the stored enrolment belongs to {}; it is not used for {domain}",
                 record.domain.as_deref().unwrap_or_default()
             );
-            record = Record::default();
+            let passing = record.passing;
+            other = Some(std::mem::replace(&mut record, Record { passing, ..Record::default() }));
         }
         Platform {
             auth: config.auth.clone(),
@@ -126,6 +145,7 @@ impl Platform {
             store,
             writable: false,
             record,
+            other,
             login: None,
         }
     }
@@ -155,15 +175,26 @@ impl Platform {
         matches!(&self.auth, Auth::Enroll(token) if !self.is_enrolled_with(token))
     }
 
-    /// Gets the lasting token for the one-time token, unless that is done already. Whether anything was done.
+    /// Enrols for the command, which ends with what it has in memory. Whether anything was to be done.
     pub(super) fn enroll(&mut self, client: &Client) -> Result<bool, PlatformError> {
+        let enrolled = self.exchange(client)?;
+        if enrolled {
+            self.keep().map_err(PlatformError::NotKept)?;
+        }
+        Ok(enrolled)
+    }
+
+    /// Gets the lasting token for the one-time token, unless that is done already. Whether anything was done: then it is to be saved
+    /// before anything else can fail.
+    fn exchange(&mut self, client: &Client) -> Result<bool, PlatformError> {
         let Auth::Enroll(token) = &self.auth else { return Ok(false) };
         if self.is_enrolled_with(token) {
             return Ok(false);
         }
         // A medium that takes nothing is found out while the token is still good: once, and not at every attempt.
         if !self.writable {
-            self.store.save_all(&self.record).map_err(PlatformError::NowhereToKeep)?;
+            let kept = self.other.as_ref().unwrap_or(&self.record);
+            self.store.save_all(kept).map_err(PlatformError::NowhereToKeep)?;
             self.writable = true;
         }
         let enrolment = client.enroll(token)?;
@@ -176,20 +207,31 @@ impl Platform {
             passing: self.record.passing,
             ..Record::default()
         };
-        // The one-time token is spent: what it bought is saved before anything else can fail.
-        self.save();
         Ok(true)
     }
 
     /// Fetches certificates, for another relay than the last one if `elsewhere`, and remembers them.
     pub(super) fn fetch(&mut self, client: &Client, elsewhere: bool) -> Result<Bundle, PlatformError> {
-        self.enroll(client)?;
+        if self.exchange(client)? {
+            self.save();
+        }
         let token = self.token(client)?;
-        let (relay, runner_up) = self.choose_relay(client, &token, elsewhere)?;
-        let name = self.relay_name.clone().or_else(|| relay.as_ref().map(|relay| relay.name.clone()));
-        let bundle = self.with_login(client, |platform, token| match (&platform.auth, &platform.gateway_name) {
-            (Auth::Identity(_), Some(gateway)) => client.register(token, gateway, name.as_deref()),
-            _ => client.connect(token, name.as_deref()),
+        let (mut relay, mut runner_up) = self.choose_relay(client, &token, elsewhere)?;
+        let asked = match self.certificates(client, relay.as_ref()) {
+            // A relay that was chosen once and has been deleted or renamed since. One that is named is a person's to mend.
+            Err(error) if error.is_not_found() && self.relay_name.is_none() && self.record.relay.take().is_some() => {
+                log::warn!("{error}; choosing among the relays that there are");
+                (relay, runner_up) = self.choose_relay(client, &token, false)?;
+                self.certificates(client, relay.as_ref())
+            }
+            asked => asked,
+        };
+        let name = self.relay_name.clone().or_else(|| relay.map(|relay| relay.name));
+        let bundle = asked.map_err(|error| match error {
+            PlatformError::Api(error) if name.is_none() && matches!(error.status(), Some(400 | 404)) => {
+                PlatformError::NoRelay(error)
+            }
+            error => error,
         })?;
         if self.gateway_id.as_ref().is_some_and(|id| *id != bundle.gateway_id) {
             return Err(PlatformError::OtherGateway(bundle.gateway_id));
@@ -204,6 +246,15 @@ impl Platform {
         self.record.bundle = Some(bundle.clone());
         self.save();
         Ok(bundle)
+    }
+
+    /// Asks for certificates for the relay that is named in the settings, or for this one.
+    fn certificates(&mut self, client: &Client, relay: Option<&Relay>) -> Result<Bundle, PlatformError> {
+        let name = self.relay_name.clone().or_else(|| relay.map(|relay| relay.name.clone()));
+        self.with_login(client, |platform, token| match (&platform.auth, &platform.gateway_name) {
+            (Auth::Identity(_), Some(gateway)) => client.register(token, gateway, name.as_deref()),
+            _ => client.connect(token, name.as_deref()),
+        })
     }
 
     /// The relay to ask for, and the next best: the named one, the one in use, or the nearest that lives. None when the platform is
@@ -241,9 +292,14 @@ impl Platform {
             latency
         });
         let remember = |relay: &api::Relay| Relay { name: relay.name.clone(), host: relay.host.clone() };
-        Ok(match chosen {
-            Some((first, second)) => (Some(remember(first)), second.map(remember)),
-            None => (None, None),
+        Ok(match (chosen, relays.iter().max_by_key(|relay| relay.heartbeat)) {
+            (Some((first, second)), _) => (Some(remember(first)), second.map(remember)),
+            // The platform gives no certificates to a new gateway that names no relay: what does not answer now may do so soon.
+            (None, Some(latest)) => {
+                log::warn!("no relay answers; asking for {}, of which the platform heard last", latest.name);
+                (Some(remember(latest)), None)
+            }
+            (None, None) => (None, None),
         })
     }
 
@@ -306,14 +362,20 @@ impl Platform {
 
     fn remember_login(&mut self, granted: api::AccessToken, now: Instant, ends_at: Option<Instant>) -> Secret {
         // A life beyond any clock counts as a day: renewing early does no harm.
-        let renew_at = now.checked_add(granted.expires_in * 2 / 3).unwrap_or(now + Duration::from_secs(86_400));
+        let renew_at = now.checked_add(granted.expires_in / 3 * 2).unwrap_or(now + Duration::from_secs(86_400));
         self.login = Some(Login { token: granted.token.clone(), renew_at, ends_at });
         granted.token
     }
 
-    fn save(&mut self) {
+    /// Saves what the platform gave.
+    fn keep(&mut self) -> Result<(), SaveError> {
+        self.other = None;
         self.record.passing.last_good_time = self.clock.last_good();
-        if let Err(error) = self.store.save(&self.record) {
+        self.store.save(&self.record).map(drop)
+    }
+
+    fn save(&mut self) {
+        if let Err(error) = self.keep() {
             log::error!("{error}; until then it is kept in memory only");
         }
     }
@@ -321,7 +383,8 @@ impl Platform {
     /// Saves everything, the time that the platform told included: for a clean stop.
     pub(super) fn save_all(&mut self) {
         self.record.passing.last_good_time = self.clock.last_good();
-        if self.record != Record::default()
+        if self.other.is_none()
+            && self.record != Record::default()
             && let Err(error) = self.store.save_all(&self.record)
         {
             log::error!("{error}");

@@ -1,6 +1,7 @@
 //! Which relay, when none is named: those that live, the organization's own first, the nearest of them by TCP.
 
 use crate::api;
+use crate::limits::ssh::ADDRESSES_MAX;
 use crate::limits::supervisor as limits;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -37,12 +38,14 @@ pub(super) fn nearest(
     })
 }
 
-/// How long a TCP connection to the relay's SSH port takes; `None` when there is none in time. Blocks.
+/// How long a TCP connection to the relay's SSH port takes; `None` when no address answers in time. Blocks.
 pub(super) fn connect_time(relay: &api::Relay, port: u16) -> Option<Duration> {
-    let address = (relay.host.as_str(), port).to_socket_addrs().ok()?.next()?;
-    let started = Instant::now();
-    TcpStream::connect_timeout(&address, limits::RELAY_CONNECT).ok()?;
-    Some(started.elapsed())
+    // One address family may lead nowhere.
+    let mut addresses = (relay.host.as_str(), port).to_socket_addrs().ok()?.take(ADDRESSES_MAX);
+    addresses.find_map(|address| {
+        let started = Instant::now();
+        TcpStream::connect_timeout(&address, limits::RELAY_CONNECT).ok().map(|_| started.elapsed())
+    })
 }
 
 #[cfg(test)]

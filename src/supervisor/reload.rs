@@ -1,17 +1,21 @@
 //! New settings for a running agent (SIGHUP).
 
 use super::Supervisor;
+use crate::api::Client;
 use crate::config::{self, Config, Request, Sources};
+use crate::logging;
+use crate::target::TargetPolicy;
+use std::sync::Arc;
 
 impl Supervisor<'_> {
-    /// Reads the settings again. `Some` when the agent must start over for them.
+    /// Reads the settings again. `Some` when the agent must start over for them. Settings that the start would refuse change
+    /// nothing: the agent goes on serving with those that it has.
     pub(super) fn reload(&mut self) -> Option<Box<Config>> {
         self.notifier.reloading();
-        let changed = match config::load(Sources::of_process()) {
-            Ok(Request::Work(config)) => config,
-            Ok(_) => return None,
-            Err(error) => {
-                log::error!("the settings are not changed: {error}");
+        let (changed, client) = match self.usable() {
+            Ok(usable) => usable,
+            Err(why) => {
+                log::error!("the settings are not changed: {why}");
                 self.notifier.ready("the new settings were refused");
                 return None;
             }
@@ -19,29 +23,45 @@ impl Supervisor<'_> {
         for warning in &changed.warnings {
             log::warn!("{warning}");
         }
-        let standing = Config { allow: None, deny: None, ..self.config.clone() };
-        let same = Config {
-            allow: None,
-            deny: None,
-            warnings: standing.warnings.clone(),
-            given: standing.given.clone(),
-            ..(*changed).clone()
-        } == standing;
-        if !same {
+        logging::init(&changed.log, changed.log_style);
+        if !is_followed_at_once(&self.config, &changed) {
             log::info!("the settings have changed: starting over with them");
             return Some(changed);
         }
-        let before = std::mem::replace(&mut self.config, *changed);
-        match self.context() {
-            Ok(context) => {
-                if let Some(serving) = &self.serving {
-                    serving.set_context(context);
-                }
-                log::info!("settings read again");
-            }
-            Err(_) => self.config = before,
+        self.config = *changed;
+        // The file of certificate authorities may have other contents.
+        self.client = Arc::new(client);
+        // It was looked at above.
+        if let (Some(serving), Ok(context)) = (&self.serving, self.context()) {
+            serving.set_context(context);
         }
+        log::info!("settings read again");
         self.notifier.ready("settings read again");
         None
     }
+
+    /// The settings as they are now, and a client for them, if the agent would start with them.
+    fn usable(&self) -> Result<(Box<Config>, Client), String> {
+        let Request::Work(changed) = config::load(Sources::of_process()).map_err(|error| error.to_string())? else {
+            return Err("they ask for something else than to run".to_owned());
+        };
+        TargetPolicy::parse(changed.allow.as_deref(), changed.deny.as_deref()).map_err(|error| error.to_string())?;
+        let client = Client::of(&changed, self.clock.clone()).map_err(|(_, why)| why)?;
+        Ok((changed, client))
+    }
+}
+
+/// Whether what has changed needs no new start: the policy, the log, and how to end.
+fn is_followed_at_once(before: &Config, after: &Config) -> bool {
+    let rest = |config: &Config| Config {
+        allow: None,
+        deny: None,
+        log: String::new(),
+        log_style: logging::Style::Plain,
+        exit_pause: Default::default(),
+        warnings: Vec::new(),
+        given: Vec::new(),
+        ..config.clone()
+    };
+    rest(before) == rest(after)
 }

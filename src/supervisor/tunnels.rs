@@ -1,11 +1,14 @@
 //! The channels of a link: each is a TLS connection of the platform's, and one task.
 
+use crate::limits::supervisor::DRAIN;
 use crate::relay::{Channel, Link, LinkError};
 use crate::target::{Context, Handler};
 use crate::tls::Acceptor;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// What every tunnel needs. Replaced as a whole when the configuration changes; open tunnels keep what they began with.
 #[derive(Debug)]
@@ -64,17 +67,27 @@ impl Serving {
     /// Takes the channels of `link` until it ends: whether any came, and why it ended.
     pub(super) async fn serve(self: &Arc<Self>, link: &Link) -> (bool, LinkError) {
         let mut served = false;
-        loop {
-            match link.accept().await {
+        let mut tunnels = JoinSet::new();
+        let error = loop {
+            let accepted = tokio::select! {
+                accepted = link.accept() => accepted,
+                Some(_) = tunnels.join_next() => continue,
+            };
+            match accepted {
                 Ok(channel) => {
                     served = true;
                     if let Some(tunnel) = Tunnel::begin(self) {
-                        tokio::spawn(tunnel.run(channel));
+                        tunnels.spawn(tunnel.run(channel));
                     }
                 }
-                Err(error) => return (served, error),
+                Err(error) => break error,
             }
-        }
+        };
+        // What has arrived may still reach its target. A target that takes nothing does not keep a place for ever.
+        tokio::spawn(async move {
+            let _all_ended = timeout(DRAIN, async { while tunnels.join_next().await.is_some() {} }).await;
+        });
+        (served, error)
     }
 }
 

@@ -5,13 +5,16 @@ use core::future::poll_fn;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::policy::TargetPolicy;
+use crate::limits::supervisor::RESOLVER_THREADS;
 use crate::limits::{TARGET_ADDRESSES, TARGET_CONNECT_STAGGER, TARGET_CONNECT_TIME, TARGET_KEEPALIVE};
 use crate::tls::{Host, Target};
 
@@ -56,7 +59,7 @@ async fn resolve_and_race(target: &Target, policy: &TargetPolicy) -> Result<TcpS
     }
     let found = match host {
         Host::Ip(address) => vec![SocketAddr::new(*address, *port)],
-        Host::Name(name) => lookup_host((name.as_str(), *port)).await.map_err(ConnectError::NotFound)?.collect(),
+        Host::Name(name) => resolve(name, *port).await.map_err(ConnectError::NotFound)?,
     };
     if found.is_empty() {
         return Err(ConnectError::NotFound(io::ErrorKind::NotFound.into()));
@@ -69,6 +72,22 @@ async fn resolve_and_race(target: &Target, policy: &TargetPolicy) -> Result<TcpS
     alternate(&mut allowed);
     allowed.truncate(TARGET_ADDRESSES);
     race(&allowed).await
+}
+
+/// Names of targets that are resolved at the same time: one thread less than there are, so that a name server that is silent for
+/// targets does not keep the agent from its relay.
+static LOOKUPS: Semaphore = Semaphore::const_new(RESOLVER_THREADS - 1);
+
+/// The system's resolver. It can't be interrupted: who gives up waiting leaves the thread, and its place, to a lookup that goes on.
+async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let place = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+    let name = name.to_owned();
+    let lookup = spawn_blocking(move || {
+        let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        drop(place);
+        found
+    });
+    lookup.await?
 }
 
 /// Lets the address families take turns, the resolver's favourite first (RFC 8305 section 4).

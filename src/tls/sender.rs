@@ -21,7 +21,8 @@ const FATAL: u8 = 2;
 
 /// At most one record is gathered or on its way, in one buffer: a peer that does not read stops the
 /// writer, not the gateway. It is no larger than what the stream below takes at once, and there is no
-/// buffer before it takes anything: to wait for a slow peer costs no memory.
+/// buffer before it takes anything: to wait for a slow peer costs no memory. Where that was less than
+/// [`RECORD_LEAST`], what the peer did not take of the record waits in a small allocation of its own.
 pub(super) struct Sender {
     sealer: Sealer,
     /// There while any byte is gathered or on its way.
@@ -31,8 +32,10 @@ pub(super) struct Sender {
     plain: usize,
     /// How many may be gathered in this record: what the stream below takes at once.
     most: usize,
-    /// Sealed bytes that are not written yet.
+    /// Sealed bytes in the buffer that are not written yet.
     sealed: Range<usize>,
+    /// The end of a small record, which the stream below did not take: it comes before all else.
+    rest: Vec<u8>,
     /// The last alert was sealed: nothing may follow it.
     closed: bool,
 }
@@ -46,6 +49,7 @@ impl Sender {
             plain: 0,
             most: TLS_PLAINTEXT_MAX,
             sealed: 0..0,
+            rest: Vec::new(),
             closed: false,
         }
     }
@@ -184,15 +188,34 @@ impl Sender {
     }
 
     fn poll_drain<S: Outlet + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>> {
+        while !self.rest.is_empty() {
+            let written = ready!(poll_some(cx, io, &self.rest))?;
+            self.rest.drain(..written);
+        }
         while let Some(buffer) = self.buffer.as_ref().filter(|_| !self.sealed.is_empty()) {
-            match ready!(Pin::new(&mut *io).poll_write(cx, &buffer[self.sealed.clone()]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.sealed.start += written,
+            let left = &buffer[self.sealed.clone()];
+            match poll_some(cx, io, left) {
+                Poll::Ready(written) => self.sealed.start += written?,
+                Poll::Pending if left.len() <= RECORD_LEAST + self.sealer.prefix() + SUFFIX => {
+                    self.rest.extend_from_slice(left);
+                    self.sealed = 0..0;
+                    self.release();
+                    return Poll::Pending;
+                }
+                Poll::Pending => return Poll::Pending,
             }
         }
         self.release();
         Poll::Ready(Ok(()))
     }
+}
+
+/// Writes at least one byte.
+fn poll_some<S: Outlet + Unpin>(cx: &mut Context<'_>, io: &mut S, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    Poll::Ready(match ready!(Pin::new(io).poll_write(cx, bytes))? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        written => Ok(written),
+    })
 }
 
 const _: () = assert!(

@@ -153,7 +153,8 @@ impl<S: AsyncRead + Outlet + Unpin + Send> Session<'_, S> {
             };
             match exchange(&mut self.client, &mut upstream, request, &head, &mut body).await {
                 Ok(outcome) => {
-                    debug!("http: {}: {}", route.target, request.line);
+                    // A query may hold secrets.
+                    debug!("http: {}: {}", route.target, request.line.split('?').next().unwrap_or_default());
                     self.kept = outcome.target_stays.then_some((route, upstream));
                     return Ok(if outcome.client_stays { Next::Request } else { Next::Close });
                 }
