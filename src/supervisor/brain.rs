@@ -330,6 +330,20 @@ mod tests {
         Event::Certificates { until, fresh: true, moved: false }
     }
 
+    #[test]
+    fn a_dial_that_was_overtaken_is_followed_by_the_right_one() {
+        let mut brain = Brain::new(false, 1);
+        brain.handle(Event::Certificates { until: 1_000_000 + DAY, fresh: false, moved: false }, at(0));
+        let begun = [brain.decide(at(0)), brain.decide(at(0))];
+        assert_eq!(begun, [Action::Fetch { elsewhere: false }, Action::Dial]);
+        brain.handle(Event::Certificates { until: 1_000_000 + DAY, fresh: true, moved: true }, at(1));
+        assert!(matches!(brain.decide(at(1)), Action::Wait(_)), "one dial at a time");
+        brain.handle(Event::Overtaken, at(2));
+        assert_eq!(brain.decide(at(2)), Action::Dial);
+        brain.handle(Event::LinkUp, at(3));
+        assert!(brain.is_up());
+    }
+
     /// A brain with fresh certificates for a day and a link, at second 0.
     fn served(relay_fixed: bool) -> Brain {
         let mut brain = Brain::new(relay_fixed, 1);

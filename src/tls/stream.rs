@@ -170,6 +170,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_peer_that_does_not_read_holds_no_buffer_for_small_records() {
+        let (mut ours, mut theirs) = joined(&rustls::version::TLS13).await;
+        let mut sent = Vec::new();
+        loop {
+            let piece = [sent.len() as u8; 100];
+            ours.write_all(&piece).await.expect("gathered");
+            sent.extend(piece);
+            let flushed = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut ours).poll_flush(cx)));
+            if flushed.await.is_pending() {
+                break;
+            }
+        }
+        assert!(!ours.session.sender.holds_buffer());
+        let mut received = vec![0; sent.len()];
+        let (flushed, read) = tokio::join!(ours.flush(), theirs.read_exact(&mut received));
+        assert_eq!((flushed.expect("flushed"), read.expect("read")), ((), sent.len()));
+        assert!(received == sent);
+    }
+
+    #[tokio::test]
     async fn an_asked_for_key_update_comes_before_the_next_data() {
         let (mut ours, mut theirs) = joined(&rustls::version::TLS13).await;
         ours.session.key_update_due = true;

@@ -13,6 +13,7 @@ mod peers;
 mod refusals;
 mod relays;
 mod service;
+mod slips;
 mod state;
 #[path = "../support/mod.rs"]
 mod support;

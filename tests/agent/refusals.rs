@@ -67,6 +67,7 @@ async fn status_5xx() {
 #[tokio::test]
 async fn a_captive_portal() {
     enroll(Fault::captive_portal(), 76, &["a web page (200)", "captive portal"]).await;
+    enroll(Fault::bare(404), 76, &["a 404 that is no JSON", "proxy that answers instead"]).await;
     enroll(Fault::captive_redirect(), 76, &["a redirect (302) to http://portal.example/login", "captive portal"]).await;
 }
 
@@ -169,8 +170,10 @@ async fn what_may_pass_is_waited_out() {
     let bed = Bed::start().await.unwrap();
     bed.api.fail_times(Endpoint::Enroll, 1, Fault::status(502, "Bad Gateway"));
     bed.api.fail_times(Endpoint::Connect, 1, Fault::rate_limited(1));
-    let gateway = Gateway::served(&bed, &enrolling(&bed)).await;
+    bed.api.fail_times(Endpoint::Relays, 1, Fault::bare(404));
+    let gateway = Gateway::served(&bed, &enrolling(&bed).without_env("INFISICAL_RELAY_NAME")).await;
     gateway.says("502").await;
+    gateway.says("a 404 that is no JSON").await;
     gateway.says("the next try may come in 1 s").await;
     gateway.stop().await;
 }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use testbed::agent::Signal;
@@ -9,7 +10,7 @@ use testbed::api::{Endpoint, Recorded};
 use testbed::bed::{Bed, RELAY_NAME};
 use testbed::certs::{CertSpec, KeyKind, SshFactory, Validity};
 use testbed::relay::HostKey;
-use testbed::targets::Target;
+use testbed::targets::{self, Target};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::fixture::{Gateway, enrolling, is_native, limit, settings, with_file};
@@ -169,6 +170,38 @@ async fn other_kinds_of_keys() {
         let bed = Bed::builder().keys(kind).start().await.unwrap();
         Gateway::served(&bed, &enrolling(&bed)).await.stop().await;
     }
+}
+
+/// A tunnel that waits for its target when the link ends keeps its own place and no other's.
+#[tokio::test]
+async fn a_stalled_tunnel_does_not_fill_the_next_link() {
+    let bed = Bed::start().await.unwrap();
+    let gateway = Gateway::served(&bed, &enrolling(&bed).env("EDGE_GATEWAY_MAX_TUNNELS", "3")).await;
+    let target = targets::stalling().await.unwrap();
+    let mut stalled = bed.client().tcp(target.addr()).await.unwrap();
+    let idle = bed.client().tcp(target.addr()).await.unwrap();
+    let written = Arc::new(AtomicUsize::new(0));
+    let counted = written.clone();
+    let writer = tokio::spawn(async move {
+        while let Ok(count) = stalled.write(&[0; 4096]).await {
+            counted.fetch_add(count, Ordering::Relaxed);
+        }
+    });
+    // The third place is for a ping, which paces this: nothing more is taken when nothing was while it went to and fro.
+    let mut before = 0;
+    while before == 0 || before != written.load(Ordering::Relaxed) {
+        before = written.load(Ordering::Relaxed);
+        gateway.within(bed.client().ping()).await;
+    }
+    bed.relay.cut(&bed.gateway_id);
+    gateway.says("trying again").await;
+    gateway.within(bed.wait_for_gateway(limit())).await;
+    // Two at once: the idle one's place is free.
+    let one = bed.client().tcp(target.addr()).await.unwrap();
+    gateway.within(bed.client().ping()).await;
+    drop((one, idle));
+    writer.abort();
+    gateway.stop().await;
 }
 
 /// The relay's name does not resolve: that may pass, and it is said which name.

@@ -224,6 +224,19 @@ async fn an_https_target_of_a_private_authority() {
     gateway.stop().await;
 }
 
+/// The pod's environment says where the cluster is; this machine has no service account.
+#[tokio::test]
+async fn the_pods_cluster_is_found() {
+    let variables = [("KUBERNETES_SERVICE_HOST", "127.0.0.1"), ("KUBERNETES_SERVICE_PORT_HTTPS", "6443")];
+    let (bed, gateway) = served_with(&variables).await;
+    let mut http = bed.client().http_to("localhost", 1, "CONFIG\n").await.unwrap();
+    let action = [("X-Infisical-Action", "use-k8s-sa")];
+    let response = gateway.within(http.request("GET", "/api", &action, b"")).await;
+    let text = String::from_utf8_lossy(&response.body);
+    assert!(text.contains("/var/run/secrets/kubernetes.io/serviceaccount/token"), "{text}");
+    gateway.stop().await;
+}
+
 async fn answers(gateway: &Gateway, bed: &Bed, target: SocketAddr) -> bool {
     let mut stream = bed.client().tcp(target).await.unwrap();
     stream.write_all(b"?").await.unwrap();

@@ -91,6 +91,12 @@ impl Fault {
         Fault::Answer(response)
     }
 
+    /// A reverse proxy's answer while the platform behind it starts.
+    pub fn bare(status: u16) -> Fault {
+        let headers = vec![("Content-Type", "text/plain".to_owned())];
+        Fault::Answer(Response { status, headers, body: "page not found\n".to_owned() })
+    }
+
     /// The login page of a hotel's network, in the place of the answer.
     pub fn captive_portal() -> Fault {
         Fault::Answer(Response {
