@@ -328,7 +328,7 @@ async fn connect(entry: &Entry) -> Link {
         pinned: None,
     };
     let credentials = Credentials::new(entry.id.clone(), key, certificate).expect("the credentials");
-    let stream = dial(&entry.address.ip().to_string(), entry.address.port(), LIMIT).await.expect("a connection");
+    let stream = dial(None, &entry.address.ip().to_string(), entry.address.port(), LIMIT).await.expect("a connection");
     let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
     Link::establish(stream, Config::new(trust, Arc::new(credentials)), Arc::new(clock)).await.expect("a link")
 }

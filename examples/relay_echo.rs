@@ -78,7 +78,7 @@ async fn run() -> Result<(), Failure> {
     let (host, port, config) = configure()?;
     let forward_address = config.forward.as_ref().map(|(address, _)| address.clone());
     let deadline = Duration::from_millis(HANDSHAKE_MS);
-    let stream = dial(&host, port, deadline)
+    let stream = dial(None, &host, port, deadline)
         .await
         .map_err(|error| Failure(UNAVAILABLE, format!("cannot connect to {host}:{port}: {error}")))?;
     let named = |error: LinkError| {

@@ -5,10 +5,9 @@ use crate::clock::{Clock, Source};
 use crate::config::{Auth, Config, Identity};
 use crate::exit::Exit;
 use crate::limits::supervisor::DIAL;
+use crate::relay::dial;
 use crate::secret::Secret;
 use crate::state::{self, Record};
-use std::fmt::Display;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 
 /// Prints through `print`; [`Exit::Ok`] if everything works.
@@ -51,7 +50,7 @@ pub(crate) fn run(config: &Config, print: &mut dyn FnMut(&str)) -> Exit {
     };
     tell("platform", platform(config, clock, token));
     match &record.bundle {
-        Some(bundle) => tell("relay", relay(&bundle.relay_host, config.relay_port)),
+        Some(bundle) => tell("relay", relay(config, &bundle.relay_host)),
         None => tell("relay", Ok("not known before the first certificates".to_owned())),
     }
     exit
@@ -98,15 +97,15 @@ fn platform(config: &Config, clock: Arc<Clock>, token: Option<&Secret>) -> Resul
     }
 }
 
-fn relay(host: &str, port: u16) -> Result<String, String> {
-    let failed = |error: &dyn Display| format!("{host}:{port}: {error}; outbound TCP to this port must be allowed");
-    let addresses = (host, port).to_socket_addrs().map_err(|error| failed(&error))?;
-    let mut last = failed(&"the name has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, DIAL) {
-            Ok(_) => return Ok(format!("{host}:{port} accepts connections")),
-            Err(error) => last = failed(&error),
-        }
+fn relay(config: &Config, host: &str) -> Result<String, String> {
+    let port = config.relay_port;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let dialled = runtime.block_on(dial(config.relay_proxy.as_ref(), host, port, DIAL));
+    // A name that still resolves must not hold up the end.
+    runtime.shutdown_background();
+    match dialled {
+        Ok(_) => Ok(format!("{host}:{port} accepts connections")),
+        Err(error) => Err(format!("{host}:{port}: {error}; outbound TCP to this port must be allowed")),
     }
-    Err(last)
 }

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod logging;
 pub mod pool;
 pub mod provider;
+pub mod proxy;
 pub mod relay;
 pub mod room;
 pub mod roots;

@@ -273,6 +273,9 @@ pub const MEMORY_MIN: usize = 100 * 1024;
 /// The most that can be configured.
 pub const MEMORY_MAX: usize = 1024 * 1024 * 1024;
 
+/// Bytes of the head of a proxy's answer, on the way to the relay.
+pub const PROXY_HEAD: usize = 4 * 1024;
+
 /// Bytes of an answer of the platform's API: held while it is read. A certificate bundle is under 20 KB.
 pub const API_BODY_BYTES: usize = 256 * 1024;
 

@@ -6,6 +6,7 @@
 mod channel;
 mod dial;
 mod driver;
+mod proxy;
 
 pub use channel::Channel;
 pub use dial::{DialError, dial};

@@ -28,6 +28,7 @@ const MAY_NOT_USE: &[(&str, &[&[&str]])] = &[
     ("logging", &[LAYERS, SUPERVISOR]),
     ("pool", &[LAYERS, SUPERVISOR]),
     ("provider", &[LAYERS, SUPERVISOR, &["tokio::"]]),
+    ("proxy", &[IO, LAYERS, SUPERVISOR]),
     ("room", &[LAYERS, SUPERVISOR]),
     ("roots", &[LAYERS, SUPERVISOR, &["tokio::"]]),
     ("sdnotify", &[LAYERS, SUPERVISOR]),

@@ -68,7 +68,7 @@ fn serve(entry: Entry, requests: mpsc::Receiver<oneshot::Receiver<()>>, counts: 
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.spawn(async move {
         let Entry { address, config, acceptor } = entry;
-        let stream = dial(&address.ip().to_string(), address.port(), LIMIT).await.expect("a connection");
+        let stream = dial(None, &address.ip().to_string(), address.port(), LIMIT).await.expect("a connection");
         let link = Link::establish(stream, config, Arc::new(unix)).await.expect("a link");
         let acceptor = Arc::new(acceptor);
         let context = Arc::new(Context {

@@ -32,6 +32,7 @@ use crate::domain::Domain;
 use crate::escape::Escaped;
 use crate::limits::{MEMORY_DEFAULT, TUNNELS_DEFAULT};
 use crate::logging;
+use crate::proxy::Proxy;
 use args::Parsed;
 use environment::{Environment, credentials};
 use layer::{Entry, Values};
@@ -91,6 +92,8 @@ pub struct Config {
     pub relay_name: Option<String>,
     /// The relay's SSH port.
     pub relay_port: u16,
+    /// What leads to the relay, where there is no direct way.
+    pub relay_proxy: Option<Proxy>,
     /// Where the state is.
     pub state_dir: PathBuf,
     /// More root certificates for the platform.
@@ -178,6 +181,7 @@ pub fn load(sources: Sources<'_>) -> Result<Request, ConfigError> {
         gateway_id: text(Id::GatewayId),
         relay_name: text(Id::RelayName),
         relay_port: u16::try_from(values.number(Id::RelayPort, 2222)).unwrap_or(2222),
+        relay_proxy: values.text(Id::RelayProxy).and_then(|text| Proxy::parse(text).ok()),
         state_dir,
         ca_file: values.path(Id::CaFile),
         allow: text(Id::Allow),

@@ -23,6 +23,7 @@ pub enum Id {
     StateDir,
     CaFile,
     RelayPort,
+    RelayProxy,
     Allow,
     Deny,
     MaxTunnels,
@@ -37,6 +38,8 @@ pub enum Id {
 pub enum Kind {
     /// A base URL ([`crate::domain::Domain`]).
     Domain,
+    /// A proxy's URL ([`crate::proxy::Proxy`]).
+    Proxy,
     /// Printable text without spaces that must not leak. `KEY_FILE` names a file that holds it.
     Secret,
     /// A gateway's or relay's name.
@@ -107,7 +110,7 @@ pub(super) const DEFAULT_FILE: &str = "/etc/edge-gateway/edge-gateway.conf";
 pub(super) const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// All settings, in the order of [`Id`].
-pub static TABLE: [Setting; 25] = [
+pub static TABLE: [Setting; 26] = [
     Setting {
         id: Id::Domain,
         key: "INFISICAL_DOMAIN",
@@ -287,6 +290,16 @@ pub static TABLE: [Setting; 25] = [
         default: "2222",
         example: "2222",
         help: "the relay's SSH port",
+    },
+    Setting {
+        id: Id::RelayProxy,
+        key: "EDGE_GATEWAY_RELAY_PROXY",
+        older: &[],
+        flags: &["relay-proxy"],
+        kind: Kind::Proxy,
+        default: "",
+        example: "socks5://proxy.lan:1080",
+        help: "a proxy that leads to the relay: `http://` (CONNECT) or `socks5://`, host and port",
     },
     Setting {
         id: Id::Allow,

@@ -9,6 +9,7 @@ use super::table::{Id, Kind};
 use crate::domain::Domain;
 use crate::escape::Escaped;
 use crate::limits::{CONFIG_FILE_BYTES, SECRET_BYTES};
+use crate::proxy::Proxy;
 use crate::secret::Secret;
 use crate::syntax::{is_name, is_token, is_uuid};
 
@@ -42,6 +43,7 @@ pub(super) fn check(entry: &Entry) -> Result<(), ConfigError> {
     } else {
         match entry.setting.kind {
             Kind::Domain => Domain::parse(value).err().map(str::to_owned),
+            Kind::Proxy => Proxy::parse(value).err().map(str::to_owned),
             Kind::Secret => secret_problem(value),
             Kind::Name => (!is_name(value)).then(|| {
                 "must be 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit".to_owned()

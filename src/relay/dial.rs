@@ -1,7 +1,9 @@
 //! Connecting to a host by name over whichever of its addresses answers first (RFC 8305, "Happy Eyeballs").
 
+use super::proxy::ask;
 use crate::calendar::Seconds;
 use crate::limits::ssh as limits;
+use crate::proxy::Proxy;
 use socket2::{SockRef, TcpKeepalive};
 use std::fmt;
 use std::io;
@@ -22,6 +24,8 @@ pub enum DialError {
     Connect(SocketAddr, io::Error, usize),
     /// Not in time.
     Timeout(Duration),
+    /// The proxy, and what it answered.
+    Proxy(String),
 }
 
 impl fmt::Display for DialError {
@@ -33,6 +37,7 @@ impl fmt::Display for DialError {
             DialError::Connect(address, error, n) => {
                 write!(f, "none of {n} addresses answers, the last was {address}: {error}")
             }
+            DialError::Proxy(why) => f.write_str(why),
             DialError::Timeout(limit) => write!(f, "no connection within {} s", Seconds(*limit)),
         }
     }
@@ -40,12 +45,25 @@ impl fmt::Display for DialError {
 
 impl std::error::Error for DialError {}
 
-/// Connects to `host` (a name, or an IPv4 or IPv6 address without brackets) within `deadline`, name resolution included.
+/// Connects to `host` (a name, or an IPv4 or IPv6 address without brackets), through a proxy if there is one, within `deadline`,
+/// name resolution included.
 ///
 /// The socket sends small packets at once, notices a dead peer by itself, and gives up on data that stays unacknowledged for as
 /// long as a keepalive would.
-pub async fn dial(host: &str, port: u16, deadline: Duration) -> Result<TcpStream, DialError> {
-    let stream = timeout(deadline, race(host, port)).await.map_err(|_| DialError::Timeout(deadline))??;
+pub async fn dial(proxy: Option<&Proxy>, host: &str, port: u16, deadline: Duration) -> Result<TcpStream, DialError> {
+    let way = async {
+        match proxy {
+            None => race(host, port).await,
+            Some(proxy) => {
+                let mut stream = race(&proxy.host, proxy.port)
+                    .await
+                    .map_err(|error| DialError::Proxy(format!("the proxy {proxy} can't be reached: {error}")))?;
+                ask(&mut stream, proxy, host, port).await.map_err(DialError::Proxy)?;
+                Ok(stream)
+            }
+        }
+    };
+    let stream = timeout(deadline, way).await.map_err(|_| DialError::Timeout(deadline))??;
     if let Err(error) = tune(&stream) {
         // The link works without; what is lost is how soon a dead peer is noticed.
         log::warn!("socket options for {host}:{port}: {error}");
@@ -130,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn a_host_that_refuses_is_named_with_its_address() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let error = dial("127.0.0.1", port, Duration::from_secs(5)).await.unwrap_err();
+        let error = dial(None, "127.0.0.1", port, Duration::from_secs(5)).await.unwrap_err();
         assert!(matches!(error, DialError::Connect(address, _, 1) if address.port() == port), "{error}");
     }
 
@@ -138,7 +156,7 @@ mod tests {
     async fn a_connected_socket_is_tuned() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let stream = dial("localhost", port, Duration::from_secs(5)).await.unwrap();
+        let stream = dial(None, "localhost", port, Duration::from_secs(5)).await.unwrap();
         let socket = SockRef::from(&stream);
         assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(41)));

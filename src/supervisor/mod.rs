@@ -376,11 +376,11 @@ impl<'a> Supervisor<'a> {
     fn dial(&mut self) {
         let Some(identity) = &self.identity else { return };
         let (place, ssh, reporter) = (identity.place.clone(), identity.ssh.clone(), self.reporter.clone());
-        let (port, clock) = (self.config.relay_port, self.clock.clone());
+        let (proxy, port, clock) = (self.config.relay_proxy.clone(), self.config.relay_port, self.clock.clone());
         self.dialling = true;
         log::debug!("connecting to relay {}:{port}", place.host);
         tokio::spawn(async move {
-            let result = match dial(&place.host, port, limits::DIAL).await {
+            let result = match dial(proxy.as_ref(), &place.host, port, limits::DIAL).await {
                 Ok(stream) => {
                     Link::establish(stream, ssh, Arc::new(move || clock.unix())).await.map_err(DialFailure::Link)
                 }

@@ -112,6 +112,8 @@ pub(super) struct Platform {
     gateway_id: Option<String>,
     relay_name: Option<String>,
     relay_port: u16,
+    /// There is a proxy on the way to the relay: how far relays are cannot be measured.
+    proxied: bool,
     clock: Arc<Clock>,
     store: Store,
     /// The medium has taken a record since the start.
@@ -141,6 +143,7 @@ impl Platform {
             gateway_id: config.gateway_id.clone(),
             relay_name: config.relay_name.clone(),
             relay_port: config.relay_port,
+            proxied: config.relay_proxy.is_some(),
             clock,
             store,
             writable: false,
@@ -282,6 +285,9 @@ impl Platform {
         let avoid = self.record.relay.as_ref().filter(|_| elsewhere).map(|relay| relay.name.as_str());
         let groups = relays::candidates(&relays, self.clock.unix(), avoid);
         let chosen = relays::nearest(groups, |relay| {
+            if self.proxied {
+                return Some(Duration::ZERO);
+            }
             let latency = relays::connect_time(relay, self.relay_port);
             match latency {
                 Some(latency) => log::info!("relay {} at {} answers in {latency:.1?}", relay.name, relay.host),

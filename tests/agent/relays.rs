@@ -1,6 +1,6 @@
 //! Relays that come and go, and such that are not what they should be.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use testbed::bed::{Bed, RELAY_NAME};
 use testbed::certs::{CertSpec, KeyKind, SshFactory, Validity};
 use testbed::relay::HostKey;
 use testbed::targets::{self, Target};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::fixture::{Gateway, enrolling, is_native, limit, settings, with_file};
 
@@ -201,6 +202,46 @@ async fn a_stalled_tunnel_does_not_fill_the_next_link() {
     gateway.within(bed.client().ping()).await;
     drop((one, idle));
     writer.abort();
+    gateway.kill(&bed).await;
+}
+
+/// A proxy that speaks just enough: it reads a request of this length, answers, and leads to `to`.
+async fn proxy(to: SocketAddr, dialogue: &'static [(usize, &'static [u8])]) -> Target {
+    Target::serve(move |mut stream| async move {
+        for (length, answer) in dialogue {
+            // A client that hangs up has nothing more to hear.
+            if stream.read_exact(&mut vec![0; *length]).await.is_err() || stream.write_all(answer).await.is_err() {
+                return;
+            }
+        }
+        if let Ok(mut relay) = TcpStream::connect(to).await {
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut relay).await;
+        }
+    })
+    .await
+    .unwrap()
+}
+
+/// The box has no other way out than a proxy.
+#[tokio::test]
+async fn a_relay_behind_a_proxy() {
+    // What the agent asks for, `127.0.0.1:PORT`, has five digits of port on every machine that gives out ephemeral ports.
+    const CONNECT: usize = "CONNECT 127.0.0.1:12345 HTTP/1.1\r\nHost: 127.0.0.1:12345\r\n\r\n".len();
+    let bed = Bed::start().await.unwrap();
+    let to = bed.relay.ssh_addr();
+    let http = proxy(to, &[(CONNECT, b"HTTP/1.1 200 OK\r\n\r\n")]).await;
+    let socks = proxy(to, &[(3, b"\x05\0"), (10, b"\x05\0\0\x01\0\0\0\0\0\0")]).await;
+    let refusing = proxy(to, &[(CONNECT, b"HTTP/1.1 403 Forbidden\r\n\r\n")]).await;
+    for (scheme, target) in [("http", &http), ("socks5", &socks)] {
+        let through = format!("{scheme}://{}", target.addr());
+        let gateway = Gateway::served(&bed, &enrolling(&bed).env("EDGE_GATEWAY_RELAY_PROXY", through)).await;
+        assert_eq!(target.accepted(), 1);
+        gateway.stop().await;
+    }
+    let through = format!("http://{}", refusing.addr());
+    let gateway = Gateway::start(&enrolling(&bed).env("EDGE_GATEWAY_RELAY_PROXY", through));
+    let line = gateway.says("it answered \"HTTP/1.1 403 Forbidden\"").await;
+    assert!(line.contains(&refusing.addr().to_string()) && line.contains("trying again"), "{line}");
     gateway.stop().await;
 }
 

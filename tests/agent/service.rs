@@ -228,6 +228,7 @@ async fn settings_that_are_wrong_are_named() {
     for (name, value, code, part) in [
         ("EDGE_GATEWAY_RELAY_PROT", "2222", 78, "did you mean EDGE_GATEWAY_RELAY_PORT?"),
         ("EDGE_GATEWAY_RELAY_PORT", "ssh", 78, "EDGE_GATEWAY_RELAY_PORT"),
+        ("EDGE_GATEWAY_RELAY_PROXY", "proxy.lan:3128", 78, "http:// or socks5://"),
         ("INFISICAL_DOMAIN", "app.infisical.com", 78, "https://"),
         ("INFISICAL_AUTH_METHOD", "aws-iam", 78, "aws-iam"),
         ("EDGE_GATEWAY_CA_FILE", "/nowhere/ca.pem", 66, "/nowhere/ca.pem"),

@@ -37,7 +37,7 @@ _edge_gateway() {
         mapfile -t COMPREPLY < <(compgen -d -- "$word")
         return
         ;;
-    --domain | --name | --token | --gateway-id | --target-relay-name | --client-id | --client-secret | --machine-identity-id | --jwt | --relay-port | --allow | --deny | --max-tunnels | --memory | --exit-pause)
+    --domain | --name | --token | --gateway-id | --target-relay-name | --client-id | --client-secret | --machine-identity-id | --jwt | --relay-port | --relay-proxy | --allow | --deny | --max-tunnels | --memory | --exit-pause)
         return
         ;;
     esac
@@ -45,8 +45,8 @@ _edge_gateway() {
         local flags='
         --domain --name --enroll-method --token --token-file --gateway-id --target-relay-name --auth-method
         --client-id --client-secret --client-secret-file --machine-identity-id --jwt --jwt-file
-        --service-account-token-path --config --state-dir --ca-file --relay-port --allow --deny --max-tunnels
-        --memory --exit-pause
+        --service-account-token-path --config --state-dir --ca-file --relay-port --relay-proxy --allow --deny
+        --max-tunnels --memory --exit-pause
         --log --log-style --help --version'
         mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$word")
     elif ((COMP_CWORD == 1)); then

@@ -25,6 +25,7 @@ complete -c edge-gateway -l config -r -F -d 'the only file of settings to read; 
 complete -c edge-gateway -l state-dir -x -a '(__fish_complete_directories)' -d 'where the enrolment is kept'
 complete -c edge-gateway -l ca-file -r -F -d 'more root certificates (PEM) for a self-hosted platform'
 complete -c edge-gateway -l relay-port -x -d 'the relay\'s SSH port'
+complete -c edge-gateway -l relay-proxy -x -d 'a proxy that leads to the relay'
 complete -c edge-gateway -l allow -x -d 'targets that may be reached'
 complete -c edge-gateway -l deny -x -d 'targets that may not be reached, though allowed'
 complete -c edge-gateway -l max-tunnels -x -d 'connections served at one time'
