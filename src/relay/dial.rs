@@ -52,16 +52,13 @@ impl std::error::Error for DialError {}
 /// long as a keepalive would.
 pub async fn dial(proxy: Option<&Proxy>, host: &str, port: u16, deadline: Duration) -> Result<TcpStream, DialError> {
     let way = async {
-        match proxy {
-            None => race(host, port).await,
-            Some(proxy) => {
-                let mut stream = race(&proxy.host, proxy.port)
-                    .await
-                    .map_err(|error| DialError::Proxy(format!("the proxy {proxy} can't be reached: {error}")))?;
-                ask(&mut stream, proxy, host, port).await.map_err(DialError::Proxy)?;
-                Ok(stream)
-            }
-        }
+        let (first, its_port) = proxy.map_or((host, port), |proxy| (&proxy.host, proxy.port));
+        let connected = race(first, its_port).await;
+        let Some(proxy) = proxy else { return connected };
+        let mut stream =
+            connected.map_err(|error| DialError::Proxy(format!("the proxy {proxy} can't be reached: {error}")))?;
+        ask(&mut stream, proxy, host, port).await.map_err(DialError::Proxy)?;
+        Ok(stream)
     };
     let stream = timeout(deadline, way).await.map_err(|_| DialError::Timeout(deadline))??;
     if let Err(error) = tune(&stream) {

@@ -51,17 +51,40 @@ impl Supervisor<'_> {
     }
 }
 
-/// Whether what has changed needs no new start: the policy, the log, and how to end.
+/// Whether what has changed needs no new start: the policy, the log, and how to end. A new setting needs its place here.
 fn is_followed_at_once(before: &Config, after: &Config) -> bool {
-    let rest = |config: &Config| Config {
-        allow: None,
-        deny: None,
-        log: String::new(),
-        log_style: logging::Style::Plain,
-        exit_pause: Default::default(),
-        warnings: Vec::new(),
-        given: Vec::new(),
-        ..config.clone()
-    };
-    rest(before) == rest(after)
+    let Config {
+        command,
+        domain,
+        auth,
+        gateway_name,
+        gateway_id,
+        relay_name,
+        relay_port,
+        relay_proxy,
+        state_dir,
+        ca_file,
+        max_tunnels,
+        memory,
+        // These are.
+        allow: _,
+        deny: _,
+        log: _,
+        log_style: _,
+        exit_pause: _,
+        warnings: _,
+        given: _,
+    } = before;
+    *command == after.command
+        && *domain == after.domain
+        && *auth == after.auth
+        && *gateway_name == after.gateway_name
+        && *gateway_id == after.gateway_id
+        && *relay_name == after.relay_name
+        && *relay_port == after.relay_port
+        && *relay_proxy == after.relay_proxy
+        && *state_dir == after.state_dir
+        && *ca_file == after.ca_file
+        && *max_tunnels == after.max_tunnels
+        && *memory == after.memory
 }
