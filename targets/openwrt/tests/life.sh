@@ -52,9 +52,11 @@ check_life() { # check_life TRIPLE
     eventually 'and it connects' logged 3 'tunnels are served'
 
     say "--- $1: configuration"
-    configure log=debug
+    configure log=debug 'allow=*'
     box reload_config edge-gateway
     expect 'another setting restarts it' happened 3 start
+    same 'a rule of one * is handed over as it is' 'EDGE_GATEWAY_ALLOW="*" in /' \
+        "$(box grep ALLOW /var/run/edge-gateway/settings) in $(box pwd)"
     eventually 'and it connects' logged 4 'tunnels are served'
     pid=$(agent_pid)
     configure relay_port=ssh
