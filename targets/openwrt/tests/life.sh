@@ -68,6 +68,13 @@ check_life() { # check_life TRIPLE
     box env ACTION=ifup INTERFACE=wan sh /etc/hotplug.d/iface/90-edge-gateway
     same 'and is still nudged, without a restart' "5 $pid" "$(events | grep -c 'signal USR1') $(agent_pid)"
     configure "relay_port=$bed_EDGE_GATEWAY_RELAY_PORT"
+    cp "$box/etc/config/edge-gateway" "$work/config"
+    echo "	list deny '10.0.0.0/8" >>"$box/etc/config/edge-gateway"
+    stays 'a file that UCI cannot read' "$pid" \
+        "/etc/config/edge-gateway: Parse error (unterminated ') at line $(wc -l <"$box/etc/config/edge-gateway"), byte 0"
+    sed "s/^config gateway .*/config gateway/" "$work/config" >"$box/etc/config/edge-gateway"
+    stays 'a section without its name' "$pid" "/etc/config/edge-gateway has no section: config gateway 'main'"
+    cat "$work/config" >"$box/etc/config/edge-gateway"
 
     say "--- $1: upgrades"
     before=$(sha256sum <"$box/etc/config/edge-gateway")
@@ -115,6 +122,13 @@ check_life() { # check_life TRIPLE
     # Nothing listens there once this test bed is gone.
     old_port=${bed_INFISICAL_DOMAIN##*:}
     patience=''
+}
+
+stays() { # stays WHAT PID SAID: neither a reload nor a nudge ends the agent
+    box reload_config edge-gateway 2>/dev/null || true
+    box env ACTION=ifup INTERFACE=wan sh /etc/hotplug.d/iface/90-edge-gateway
+    same "$1 leaves the old agent alone" "$2" "$(agent_pid)"
+    expect 'which each time is told' logged 2 "daemon.err edge-gateway: $3"
 }
 
 architecture() { # architecture TRIPLE: the first that it serves

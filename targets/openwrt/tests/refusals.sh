@@ -21,6 +21,11 @@ check_refusals() { # check_refusals TRIPLE
     say "--- $1: what is refused"
     fresh_box "$1"
     refused 'no token: create a gateway on the platform, copy its enrollment token, then: uci set edge-gateway.main.token=THE-TOKEN; uci commit edge-gateway; service edge-gateway reload'
+    unreadable "optoin name 'x'" 'Parse error (invalid command)'
+    unreadable "	list deny '10.0.0.0/8" "Parse error (unterminated ')"
+    sed -i "s/^config gateway 'main'/config gateway/" "$box/etc/config/edge-gateway"
+    refused "/etc/config/edge-gateway has no section: config gateway 'main'"
+    sed -i "s/^config gateway/config gateway 'main'/" "$box/etc/config/edge-gateway"
     configure token=gwe_0123456789abcdef
     bad_value enabled maybe "option 'enabled' must be 0 or 1, not 'maybe'" 1
     bad_value domain htp:/x "option 'domain': INFISICAL_DOMAIN needs https:// in front, not \"htp:/x\"; example: INFISICAL_DOMAIN=https://eu.infisical.com"
@@ -43,6 +48,12 @@ check_refusals() { # check_refusals TRIPLE
     check_full_overlay "$1"
     check_no_network "$1"
     end_box
+}
+
+unreadable() { # unreadable LINE SAID: one such line, and UCI says where
+    echo "$1" >>"$box/etc/config/edge-gateway"
+    refused "/etc/config/edge-gateway: $2 at line $(wc -l <"$box/etc/config/edge-gateway"), byte 0"
+    sed -i '$d' "$box/etc/config/edge-gateway"
 }
 
 bad_value() { # bad_value OPTION VALUE MESSAGE [GOOD]: and then the good value, or none
@@ -121,6 +132,10 @@ check_no_network() {
     box env ACTION=ifup INTERFACE=wan sh /etc/hotplug.d/iface/90-edge-gateway
     eventually 'and it connects' logged 1 'tunnels are served'
     expect 'without a restart' happened 0 respawn
+    configure enabled=0
+    box env ACTION=ifup INTERFACE=wan sh /etc/hotplug.d/iface/90-edge-gateway
+    same 'one that was disabled is stopped, and that is told' 'no yes' \
+        "$(running) $(logged 1 "the running gateway is stopped: option 'enabled' is 0" && echo yes)"
 }
 
 nothing_but_connects() { # nothing_but_connects PORT

@@ -9,9 +9,9 @@ logger() { # logger -t TAG -p PRIORITY MESSAGE
 option_cb() { :; }
 list_cb() { :; }
 
-config() {
-	CONFIG_SECTION=$2
-	config_set "$2" TYPE "$1"
+config() { # config TYPE [NAME]
+	CONFIG_SECTION=${2:-cfg0}
+	config_set "$CONFIG_SECTION" TYPE "$1"
 }
 
 config_set() { # config_set SECTION OPTION VALUE
@@ -31,9 +31,23 @@ list() {
 }
 
 # A file of UCI is shell: the words config, option and list, and quoted values.
+uci_lines() { # uci_lines PACKAGE: the lines that UCI can read; of the first that it cannot it tells, and fails
+	[ -f "/etc/config/$1" ] || { echo 'uci: Entry not found' >&2; return 1; }
+	awk -v quote="'" '
+		/^[[:space:]]*(#|$)/ { next }
+		{ wrong = "" }
+		!/^[[:space:]]*(package|config|option|list)[[:space:]]/ { wrong = "invalid command" }
+		gsub(quote, quote) % 2 { wrong = "unterminated " quote }
+		wrong == "" { print }
+		wrong != "" && !failed { failed = 1; print "uci: Parse error (" wrong ") at line " NR ", byte 0" | "cat >&2" }
+		END { exit failed }' "/etc/config/$1"
+}
+
+# As the real one, which calls `uci -S`: what cannot be read is left out, and that is no failure.
 config_load() {
 	unset $(set | sed -n 's/^\(CONFIG_[A-Za-z0-9_]*\)=.*/\1/p')
-	[ ! -f "/etc/config/$1" ] || . "/etc/config/$1"
+	eval "$(uci_lines "$1" 2>/dev/null)"
+	[ -f "/etc/config/$1" ]
 }
 
 config_get() { # config_get VARIABLE SECTION OPTION [DEFAULT]
