@@ -140,10 +140,16 @@ configure() { # configure OPTION=VALUE...: as a user would
     box uci commit edge-gateway
 }
 
-configure_for_testbed() {
-    cp "$bed_EDGE_GATEWAY_CA_FILE" "$box/etc/bed-ca.pem"
-    configure enabled=1 "domain=$bed_INFISICAL_DOMAIN" "token=$bed_INFISICAL_TOKEN" "relay=$bed_INFISICAL_RELAY_NAME" \
-        "relay_port=$bed_EDGE_GATEWAY_RELAY_PORT" ca_file=/etc/bed-ca.pem "name=$bed_INFISICAL_GATEWAY_NAME"
+write() { # write FILE: standard input becomes a file of root's in the box
+    # shellcheck disable=SC2016 # the shell in the box expands
+    box sh -c 'umask 077; mkdir -p "${0%/*}"; cat >"$0"' "$1"
+}
+
+configure_for_testbed() { # with files where a firmware upgrade keeps them
+    write /etc/edge-gateway/ca.pem <"$bed_EDGE_GATEWAY_CA_FILE"
+    write /etc/edge-gateway/token <<<"$bed_INFISICAL_TOKEN"
+    configure enabled=1 "domain=$bed_INFISICAL_DOMAIN" token_file=/etc/edge-gateway/token "relay=$bed_INFISICAL_RELAY_NAME" \
+        "relay_port=$bed_EDGE_GATEWAY_RELAY_PORT" ca_file=/etc/edge-gateway/ca.pem "name=$bed_INFISICAL_GATEWAY_NAME"
 }
 
 install_package() { # install_package FILE

@@ -105,13 +105,17 @@ check_life() { # check_life TRIPLE
     expect 'stop ends it' test "$(events | tail -n 1)" = stop
     expect 'the settings with the token are gone from memory' test ! -e "$box/tmp/run/edge-gateway/settings"
     state=$work/kept.tar
-    { box cat /lib/upgrade/keep.d/edge-gateway /usr/lib/opkg/info/edge-gateway.conffiles; echo /etc/bed-ca.pem; } |
+    box cat /lib/upgrade/keep.d/edge-gateway /usr/lib/opkg/info/edge-gateway.conffiles |
         sed 's|^/||' | tar -C "$box" -cf "$state" -T -
     new_box "$1" "$(architecture "$1")"
     install_package "$ipk" >/dev/null
     tar -C "$box" -xf "$state"
     service boot
     eventually 'what a firmware upgrade keeps is enough to connect' logged 1 'tunnels are served'
+    box rm /etc/edge-gateway/token
+    service restart 2>/dev/null
+    eventually 'so it is without the token' logged 2 'tunnels are served'
+    expect 'whose absence is told' logged 1 "daemon.warn edge-gateway: option 'token_file': /etc/edge-gateway/token is missing"
     same 'enrolments in all that' 1 "$(enrolments)"
 
     say "--- $1: removal"

@@ -85,7 +85,7 @@ check_refused_token() {
     start_testbed
     fresh_box "$1"
     configure_for_testbed
-    configure token=gwe_0000000000000000
+    write /etc/edge-gateway/token <<<gwe_0000000000000000
     service start
     eventually 'a token that the platform refuses' logged 1 'ending in 300 s: this needs a person'
     same 'is tried once' 1 "$(grep -c 'token-auth/enroll' "$work/bed")"
