@@ -12,6 +12,7 @@ check_life() { # check_life TRIPLE
     expect 'fresh from the package nothing runs' test -z "$(events)"
     expect 'it is started at boot' test -x "$box/etc/rc.d/S95edge-gateway"
     same 'the settings are closed' 600 "$(stat -c %a "$box/etc/config/edge-gateway")"
+    same "the state's folder is the agent's" '700 2222' "$(stat -c '%a %u' "$box/etc/edge-gateway")"
     expect 'the first-boot script has run and is gone' test ! -e "$box/etc/uci-defaults/90-edge-gateway"
 
     say "--- $1: enrolment and tunnel"

@@ -32,6 +32,8 @@ check_packages() { # check_packages TRIPLE
     done
     same "$1: files are root's, the settings are closed" '-rw------- 0/0' \
         "$(tar -xzOf "$ipk" ./data.tar.gz | tar --numeric-owner -tvz ./etc/config/edge-gateway | cut -d ' ' -f 1,2)"
+    same "$1: the state's folder comes with the package, closed" 'drwx------ 0/0' \
+        "$(tar -xzOf "$ipk" ./data.tar.gz | tar --numeric-owner -tvz ./etc/edge-gateway/ | cut -d ' ' -f 1,2)"
     same "$1: a firmware upgrade keeps" /etc/edge-gateway/ "$(cat "$work/unpacked/lib/upgrade/keep.d/edge-gateway")"
     same "$1: nothing of the maker's machine in the binary" '' \
         "$(strings -n 6 "$work/unpacked/usr/bin/edge-gateway" | grep -E "/home/|/root/|/work/|$root/|\.cargo/registry" | head -n 3)"
