@@ -46,6 +46,7 @@ check_refusals() { # check_refusals TRIPLE
     check_wrong_cpu "$1"
     check_refused_token "$1"
     check_full_overlay "$1"
+    check_late_jwt "$1"
     check_no_network "$1"
     end_box
 }
@@ -99,19 +100,33 @@ check_refused_token() {
 check_full_overlay() {
     start_testbed
     fresh_box "$1"
+    box mount -t tmpfs -o size=64k none /etc/edge-gateway
     configure_for_testbed
-    box mkdir -p /etc/edge-gateway
-    box mount -t tmpfs -o size=4k none /etc/edge-gateway
-    box dd if=/dev/urandom of=/etc/edge-gateway/filler bs=4096 count=1 2>/dev/null
+    box dd if=/dev/urandom of=/etc/edge-gateway/filler bs=4096 count=16 2>/dev/null || true
     service start
-    eventually 'a full overlay is told' logged 1 'the state cannot be saved in /etc/edge-gateway'
+    eventually 'a full overlay is told' logged 1 'the one-time token is not spent: the state cannot be saved in /etc/edge-gateway'
     log | grep 'cannot be saved' | head -n 1 | sed 's/^/openwrt:     /'
     # Nothing is lost: as soon as there is room, the same token enrols.
-    service stop
-    box umount /etc/edge-gateway
-    service start
+    box rm /etc/edge-gateway/filler
     eventually 'with room it enrols by the same token' logged 1 'tunnels are served'
     expect 'and serves' tunnel
+}
+
+# Another service writes the JWT later in the boot.
+check_late_jwt() {
+    start_testbed
+    fresh_box "$1"
+    configure_for_testbed
+    box uci delete edge-gateway.main.token_file
+    configure auth_method=jwt-auth identity_id=6f1c2f0e-8a5b-4c3d-9e7f-0123456789ab jwt_file=/var/run/jwt/token
+    service boot 2>/dev/null
+    expect 'a JWT that is not there yet is told' logged 1 "daemon.warn edge-gateway: option 'jwt_file': /var/run/jwt/token is not there yet"
+    same 'and the gateway is started' yes "$(running)"
+    eventually 'again and again' logged 2 'INFISICAL_JWT_FILE: /var/run/jwt/token does not exist'
+    same 'without a question to the platform' 0 "$(grep -c jwt-auth "$work/bed" || true)"
+    write /var/run/jwt/token <<<eyJhbGciOiJSUzI1NiJ9.e30.c2ln
+    box chown -R edge-gateway /var/run/jwt
+    eventually 'until it is there, and is shown to the platform' grep -q 'jwt-auth/login' "$work/bed"
 }
 
 # At boot nothing answers at the platform's address; then something does.
