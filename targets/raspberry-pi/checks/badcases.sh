@@ -57,7 +57,7 @@ no_credentials_folder() {
     install -m 0600 "$work/token" "$root/etc/edge-gateway/credentials/token"
 }
 
-# A gateway of its own on a full disk: it says so and serves from memory.
+# A gateway of its own on a full disk: it keeps its token, says so, and is started again until there is room.
 full_state() {
     start_testbed full
     inside systemctl stop edge-gateway
