@@ -77,3 +77,26 @@ full_state() {
     inside systemctl start edge-gateway
     serves
 }
+
+# As after going back from a program that writes a newer format: its file is moved aside, and can be put back.
+newer_state() {
+    local state=/var/lib/edge-gateway/state
+    inside systemctl stop edge-gateway
+    cp "$root$state" "$work/state"
+    # The version, and the sum over all but itself (src/state/format.rs): it is the one that gzip writes, too.
+    { printf 'EGWS\2\0' && tail -c +7 "$work/state" | head -c 4; } >"$work/head"
+    tail -c +15 "$work/state" >"$work/body"
+    cat "$work/head" "$work/body" | gzip -c | tail -c 8 | head -c 4 >"$work/sum"
+    cat "$work/head" "$work/sum" "$work/body" >"$root$state"
+    mark
+    inside systemctl start edge-gateway 2>/dev/null || true
+    await_log 20 "$state is of version 2, and this program knows up to 1; kept as state.v2; without it the gateway must enrol again"
+    # The token was spent long ago.
+    stays_down 77
+    cmp "$root$state.v2" <(cat "$work/head" "$work/sum" "$work/body") || fail 'state.v2 is not the file that was there'
+    cat "$work/state" >"$root$state.v2"
+    inside mv "$state.v2" "$state"
+    inside systemctl start edge-gateway
+    serves
+    ok 'put back: the enrolment is as before'
+}

@@ -33,7 +33,7 @@ has() { # has TEXT WHERE: TEXT is in standard input
 install_tools() {
     local packages=() pair
     for pair in mmdebstrap:mmdebstrap lintian:lintian dpkg-deb:dpkg qemu-arm:qemu-user qemu-arm-static:qemu-user-static \
-        nsenter:util-linux ip:iproute2 openssl:openssl man:man-db groff:groff zsh:zsh fish:fish git:git; do
+        nsenter:util-linux ip:iproute2 openssl:openssl man:man-db groff:groff zsh:zsh fish:fish git:git shellcheck:shellcheck; do
         command -v "${pair%:*}" >/dev/null || packages+=("${pair#*:}")
     done
     [[ -e $(faketime_library) ]] || packages+=(libfaketime)
