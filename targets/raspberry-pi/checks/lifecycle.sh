@@ -10,6 +10,8 @@ second_gateway() {
     inside systemctl enable --quiet --now edge-gateway@second
     serves two
     serves one
+    inside edge-gateway doctor --config=/etc/edge-gateway/second/edge-gateway.conf \
+        --state-dir=/var/lib/edge-gateway-instances/second >"$work/doctor" 2>&1 || fail "doctor: $(grep -v '^ok' "$work/doctor" | head -n 3)"
     inside test -s /var/lib/edge-gateway-instances/second/state || fail 'the second gateway has no state of its own'
 }
 
