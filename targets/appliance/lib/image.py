@@ -87,7 +87,8 @@ def initramfs(arch: Arch, busybox: Path, tree: Path, agent: bytes) -> bytes:
 
 def program(arch: Arch, named: Path | None) -> bytes:
     """The agent: a static binary of this architecture."""
-    path = named or TARGET / "cross" / arch.triple / "full/edge-gateway"
+    # cross/build always writes to the repository's own folder.
+    path = named or REPO / "target/cross" / arch.triple / "full/edge-gateway"
     if not path.is_file():
         raise Error(f"{path}: no agent there: run cross/build {arch.triple}, or name one with --agent")
     data = path.read_bytes()
