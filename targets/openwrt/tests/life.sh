@@ -129,6 +129,24 @@ check_life() { # check_life TRIPLE
     patience=''
 }
 
+# The smallest build has no certificate authorities of its own: those of the package ca-bundle are here the test bed's alone.
+check_core() { # check_core TRIPLE
+    [[ -f $cross/$1/core/edge-gateway ]] || return 0 # said where the packages were made
+    say "--- $1: the core flavour"
+    start_testbed
+    new_box "$1" "$(architecture "$1")"
+    install_package "$work/packages/edge-gateway-core_0.1.0-r1_$(architecture "$1").ipk" >/dev/null
+    configure_for_testbed
+    box uci delete edge-gateway.main.ca_file
+    mkdir -p "$box/etc/ssl/certs"
+    install -m 0644 "$bed_EDGE_GATEWAY_CA_FILE" "$box/etc/ssl/certs/ca-certificates.crt"
+    box reload_config edge-gateway
+    eventually 'it enrols and connects' logged 1 'tunnels are served'
+    expect 'a tunnel is served' tunnel
+    box opkg remove edge-gateway-core
+    expect 'removed, it does not run' test "$(events | tail -n 1)" = stop
+}
+
 stays() { # stays WHAT PID SAID: neither a reload nor a nudge ends the agent
     box reload_config edge-gateway 2>/dev/null || true
     box env ACTION=ifup INTERFACE=wan sh /etc/hotplug.d/iface/90-edge-gateway
