@@ -127,6 +127,9 @@ check_late_jwt() {
     write /var/run/jwt/token <<<eyJhbGciOiJSUzI1NiJ9.e30.c2ln
     box chown -R edge-gateway /var/run/jwt
     eventually 'until it is there, and is shown to the platform' grep -q 'jwt-auth/login' "$work/bed"
+    configure jwt_file=/etc/edge-gateway/token
+    service reload
+    same 'beside the state, it does not make that read-only' '' "$(box grep -x /etc/edge-gateway /var/run/procd/edge-gateway/instance/jail.ro)"
 }
 
 # At boot nothing answers at the platform's address; then something does.
