@@ -30,6 +30,7 @@ check_refusals() { # check_refusals TRIPLE
     bad_value enabled maybe "option 'enabled' must be 0 or 1, not 'maybe'" 1
     bad_value domain htp:/x "option 'domain': INFISICAL_DOMAIN needs https:// in front, not \"htp:/x\"; example: INFISICAL_DOMAIN=https://eu.infisical.com"
     bad_value relay_port 99999 "option 'relay_port': EDGE_GATEWAY_RELAY_PORT must be a number from 1 to 65535, not \"99999\"; example: EDGE_GATEWAY_RELAY_PORT=2222"
+    bad_value relay_proxy ftp:x "option 'relay_proxy': EDGE_GATEWAY_RELAY_PROXY needs http:// or socks5:// in front, not \"ftp:x\"; example: EDGE_GATEWAY_RELAY_PROXY=socks5://proxy.lan:1080"
     bad_value max_tunnels many "option 'max_tunnels': EDGE_GATEWAY_MAX_TUNNELS must be a number from 1 to 256, not \"many\"; example: EDGE_GATEWAY_MAX_TUNNELS=64"
     bad_value allow '10.0.0.0/99:*' "option 'allow': EDGE_GATEWAY_ALLOW: "
     bad_value log loud "option 'log': EDGE_GATEWAY_LOG must be error, warn, info, debug, trace or off, or a list of module=level, not \"loud\"; example: EDGE_GATEWAY_LOG=info,edge_gateway::relay=debug"
