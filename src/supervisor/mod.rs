@@ -375,6 +375,10 @@ impl<'a> Supervisor<'a> {
 
     fn dial(&mut self) {
         let Some(identity) = &self.identity else { return };
+        if self.current.as_ref().is_some_and(|current| current.place == identity.place) {
+            // The certificates moved away and came back before the other relay was reached: this one was never left.
+            return self.handle(Event::LinkUp);
+        }
         let (place, ssh, reporter) = (identity.place.clone(), identity.ssh.clone(), self.reporter.clone());
         let (proxy, port, clock) = (self.config.relay_proxy.clone(), self.config.relay_port, self.clock.clone());
         self.dialling = true;

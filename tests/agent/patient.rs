@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use testbed::api::{Endpoint, Fault};
+use testbed::api::{Endpoint, Fault, Recorded};
 use testbed::bed::Bed;
 use testbed::certs::Validity;
 use testbed::targets;
@@ -19,6 +19,7 @@ async fn what_takes_its_time() {
     behaviours.spawn(a_platform_that_never_says_hello());
     behaviours.spawn(failover_without_a_named_relay_and_none_with_one());
     behaviours.spawn(the_platform_moves_the_gateway());
+    behaviours.spawn(a_move_that_is_taken_back());
     behaviours.spawn(a_client_that_says_nothing_is_dropped());
     behaviours.spawn(a_tunnel_that_does_not_end_is_cut_after_ten_seconds());
     while let Some(ended) = behaviours.join_next().await {
@@ -96,6 +97,27 @@ async fn the_platform_moves_the_gateway() {
     drop(stream);
     gateway.within(bed.relay.wait(limit(), |counters| counters.gateways == 0)).await;
     assert!(second.is_connected(&bed.gateway_id));
+    gateway.stop().await;
+}
+
+/// The platform moves the gateway to a relay that does not answer, and back: the link that was never left goes on.
+async fn a_move_that_is_taken_back() {
+    let bed = Bed::start().await.unwrap();
+    let second = bed.add_relay("second", Ipv4Addr::new(127, 0, 0, 5)).await.unwrap();
+    bed.api.fail(Endpoint::Relays, Fault::status(403, "No permission to list relays"));
+    // Renewed at a third of their life, which is there and back and twice again within the time limits.
+    bed.api.shape_leaf(|spec| spec.valid(Validity::lasting(limit() / 2)));
+    let gateway = Gateway::served(&bed, &enrolling(&bed).without_env("INFISICAL_RELAY_NAME")).await;
+    second.kill().await;
+    bed.api.change_relays(|relays| relays.reverse());
+    gateway.says("relay 127.0.0.5").await;
+    gateway.says("trying again").await;
+    bed.api.change_relays(|relays| relays.reverse());
+    let fetched = bed.api.count(Endpoint::Connect);
+    let fetches = |seen: &[Recorded]| seen.iter().filter(|call| call.is(Endpoint::Connect, 200)).count();
+    gateway.within(bed.api.wait(limit(), |seen| fetches(seen) >= fetched + 3)).await;
+    gateway.within(bed.client().ping()).await;
+    assert_eq!((bed.relay.counters().logins, bed.relay.counters().duplicates), (1, 0));
     gateway.stop().await;
 }
 
