@@ -1,13 +1,13 @@
 //! `edge-gateway doctor`: one line for each thing that must work, in the order in which they depend on each other.
 
-use crate::api::Client;
+use crate::api::{Client, NextStep};
 use crate::clock::{Clock, Source};
 use crate::config::{Auth, Config, Identity};
 use crate::exit::Exit;
 use crate::limits::supervisor::DIAL;
 use crate::relay::dial;
 use crate::secret::Secret;
-use crate::state::{self, Record};
+use crate::state::{self, Fingerprint, Record};
 use std::sync::Arc;
 
 /// Prints through `print`; [`Exit::Ok`] if everything works.
@@ -45,6 +45,8 @@ pub(crate) fn run(config: &Config, print: &mut dyn FnMut(&str)) -> Exit {
     let record = if is_ours(config, &record) { record } else { Record::default() };
     let token = match &config.auth {
         Auth::Gateway(token) | Auth::Identity(Identity::Token(token)) => Some(token),
+        // Another one than that which the stored token was got with is to be exchanged first.
+        Auth::Enroll(token) if record.enrolled_with != Some(Fingerprint::of(token)) => None,
         Auth::Stored | Auth::Enroll(_) => record.access.as_ref().map(|access| &access.token),
         Auth::Identity(_) => None,
     };
@@ -93,6 +95,10 @@ fn platform(config: &Config, clock: Arc<Clock>, token: Option<&Secret>) -> Resul
         Err(error) if token.is_none() && matches!(error.status(), Some(401 | 403)) => {
             Ok(format!("{domain} answers; there is no token here to try"))
         }
+        // Not every platform shows the list to gateways.
+        Err(error) if error.status() == Some(403) || error.next() == NextStep::WrongDomain => {
+            Ok(format!("{domain} answers, without a list of relays for this gateway"))
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -106,6 +112,9 @@ fn relay(config: &Config, host: &str) -> Result<String, String> {
     runtime.shutdown_background();
     match dialled {
         Ok(_) => Ok(format!("{host}:{port} accepts connections")),
+        Err(error) if config.relay_proxy.is_some() => {
+            Err(format!("{host}:{port}: {error}; check EDGE_GATEWAY_RELAY_PROXY"))
+        }
         Err(error) => Err(format!("{host}:{port}: {error}; outbound TCP to this port must be allowed")),
     }
 }

@@ -71,18 +71,18 @@ impl Exit {
     pub fn describe(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Exit::Ok => ("OK", "stopped as asked, or the command did its work", "nothing"),
-            Exit::Usage => {
-                ("EX_USAGE", "a command or flag that does not exist or lacks its value", "`edge-gateway --help`")
-            }
+            Exit::Usage => (
+                "EX_USAGE",
+                "a command or flag that does not exist, or a flag's value is missing or malformed",
+                "`edge-gateway --help`",
+            ),
             Exit::Data => {
                 ("EX_DATAERR", "the file of certificate authorities is damaged", "correct EDGE_GATEWAY_CA_FILE")
             }
             Exit::NoInput => {
                 ("EX_NOINPUT", "a named file does not exist or cannot be read", "correct the path or its mode")
             }
-            Exit::NoHost => {
-                ("EX_NOHOST", "the platform's or relay's name does not resolve", "check DNS and the domain")
-            }
+            Exit::NoHost => ("EX_NOHOST", "the platform's name does not resolve", "check DNS and the domain"),
             Exit::Unavailable => {
                 ("EX_UNAVAILABLE", "`status` or `doctor` found the gateway not working", "read the lines it printed")
             }

@@ -1,6 +1,7 @@
 //! Every size and count of the agent, with its cost in RAM beside it.
 //!
-//! The totals are asserted at the foot of this file, so that a change here that breaks the memory contract does not compile.
+//! How the sizes of a link fit together is asserted beside them, so that a change that breaks it does not compile. The totals, in
+//! resident memory, are held by `tests/agent/memory.rs`.
 
 use std::time::Duration;
 
@@ -212,7 +213,7 @@ pub mod supervisor {
     /// Relays of one group that are measured, one after the other.
     pub const RELAYS_MEASURED: usize = 8;
 
-    /// A relay that is measured must answer within this time.
+    /// A relay that is measured must answer within this time, at its first address of either family.
     pub const RELAY_CONNECT: Duration = Duration::from_secs(2);
 
     /// Reports of tasks and API calls that wait for the supervisor. 64 bytes each.
@@ -220,9 +221,6 @@ pub mod supervisor {
 
     /// Names that are resolved at the same time; each takes a thread.
     pub const RESOLVER_THREADS: usize = 4;
-
-    /// Stack of such a thread.
-    pub const RESOLVER_STACK: usize = 128 * 1024;
 
     /// Such a thread ends when it had nothing to do for so long.
     pub const RESOLVER_KEEP: Duration = Duration::from_secs(2);
@@ -316,7 +314,7 @@ pub const CA_BUNDLE: u64 = 1024 * 1024;
 /// overflows 48 KiB and passes with 64 KiB at opt-level z; unoptimised it passes with 192 KiB (x86-64).
 pub const API_STACK: usize = 256 * 1024;
 
-/// Stack of the thread that resolves a name: what the C library's resolver and its plug-ins take, touched as above.
+/// Stack of a thread that resolves a name: what the C library's resolver and its plug-ins take, touched as above.
 pub const RESOLVER_STACK: usize = 128 * 1024;
 
 /// Bytes of one PEM text or SSH key line of a certificate bundle.

@@ -75,7 +75,7 @@ pub enum NextStep {
     CheckPermission,
     /// The gateway, relay or identity does not exist.
     NotFound,
-    /// Wrong domain, or a platform without this call.
+    /// Wrong domain, or a platform without this call: it may be brought up to date.
     WrongDomain,
     /// An answer that makes no sense: as before, but it may come from something that passes, an update of the platform for one.
     Unusable,
@@ -111,7 +111,6 @@ impl NextStep {
                 | NextStep::FixCredentials
                 | NextStep::CheckPermission
                 | NextStep::NotFound
-                | NextStep::WrongDomain
                 | NextStep::Conflict
                 | NextStep::FixConfig
         )

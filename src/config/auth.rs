@@ -97,7 +97,13 @@ pub(super) fn choose(
         _ => enrollment(values, files, warnings)?,
     };
     if matches!(auth, Auth::Identity(_)) && values.get(Id::GatewayName).is_none() {
-        return Err(missing(Id::GatewayName, "a machine identity registers the gateway by its name"));
+        let why = match &auth {
+            Auth::Identity(Identity::Token(token)) if !is_jwt(token) => {
+                "a machine identity registers the gateway by its name; if INFISICAL_TOKEN is a one-time enrollment token, set INFISICAL_GATEWAY_ENROLL_METHOD=token"
+            }
+            _ => "a machine identity registers the gateway by its name",
+        };
+        return Err(missing(Id::GatewayName, why));
     }
     if command == Command::Enroll {
         match auth {
@@ -157,7 +163,7 @@ fn identity_token(values: &Values, files: &dyn Files, warnings: &mut Vec<String>
     let Some((token, _)) = values.secret(Id::Token, files, warnings)? else {
         return Ok((Auth::Stored, &[]));
     };
-    if !token.expose().starts_with("eyJ") {
+    if !is_jwt(&token) {
         let method = setting(Id::EnrollMethod);
         warnings.push(format!(
             "INFISICAL_TOKEN does not look like a machine identity's access token; for a one-time enrollment token set {}",
@@ -229,6 +235,11 @@ fn without(
     }
     warnings.push(format!("{} is not known here, so logging in is not tried: {why}", setting(id).key));
     Ok((Auth::Stored, used))
+}
+
+/// Machine identities' access tokens are JWTs (RFC 7519); enrollment tokens are not.
+fn is_jwt(token: &Secret) -> bool {
+    token.expose().starts_with("eyJ")
 }
 
 /// Whether `a` is given and `b` is not, or in a source of less weight. Both in one source: refused.

@@ -14,8 +14,8 @@ use crate::limits::ssh::{
 };
 use std::sync::Arc;
 
-/// This side's number of a channel: an index into the table. It is free again only when both sides have closed the channel and
-/// [`Mux::release`] was called.
+/// This side's number of a channel: an index into the table. It is free again only when both sides have closed the channel, or the
+/// link has ended, and [`Mux::release`] was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChannelId(pub(crate) u16);
 
@@ -151,6 +151,11 @@ const _: () = assert!(size_of::<Channel>() + size_of::<Option<Box<Channel>>>() <
 impl Channel {
     fn finished(&self) -> bool {
         self.released && self.close == Step::Done && self.close_received
+    }
+
+    /// Nobody on this side uses it, or knows of it yet.
+    fn is_unused(&self) -> bool {
+        self.released || self.ready.opened
     }
 
     fn credit_due(&self) -> bool {
@@ -393,7 +398,7 @@ impl Mux {
         }
     }
 
-    /// The link has ended. No close will be answered: what is released is free, and its share of the budget with it.
+    /// The link has ended. No close will be answered: what is not used is free, and its share of the budget with it.
     pub fn end(&mut self) {
         self.ended = true;
         for index in 0..self.channels.len() {
@@ -403,7 +408,7 @@ impl Mux {
 
     fn free_if_finished(&mut self, id: ChannelId) {
         let ended = self.ended;
-        if self.get_mut(id).is_some_and(|channel| channel.finished() || (ended && channel.released)) {
+        if self.get_mut(id).is_some_and(|channel| channel.finished() || (ended && channel.is_unused())) {
             if let Some(slot) = self.channels.get_mut(id.index()) {
                 *slot = None;
             }

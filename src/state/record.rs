@@ -23,7 +23,7 @@ pub struct Record {
     pub bundle: Option<Bundle>,
     /// The relay in use.
     pub relay: Option<Relay>,
-    /// The relay to fall back to.
+    /// The next best at the last choice, for `status`.
     pub runner_up: Option<Relay>,
     /// What is written along with the rest, but is no reason to write. Last, so that the rest is a prefix.
     pub passing: Passing,
@@ -32,7 +32,7 @@ pub struct Record {
 /// A token and who it is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
-    /// Whose it is.
+    /// Whose it is: the gateway's, so far.
     pub kind: TokenKind,
     /// The token.
     pub token: Secret,
@@ -61,9 +61,9 @@ pub struct Relay {
 pub struct Passing {
     /// The latest time that the platform told, seconds since 1970.
     pub last_good_time: u64,
-    /// Calls to the platform that failed in a row.
+    /// Calls to the platform that failed in a row. Part of the format; nothing counts them yet.
     pub api_failures: u32,
-    /// Connections to the relay that failed in a row.
+    /// Connections to the relay that failed in a row. Part of the format; nothing counts them yet.
     pub relay_failures: u32,
 }
 

@@ -20,6 +20,7 @@ use crate::calendar::{Seconds, Utc};
 use crate::clock::{Clock, Source};
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::limits::RESOLVER_STACK;
 use crate::limits::supervisor as limits;
 use crate::pool;
 use crate::relay::{Link, LinkError, dial};
@@ -47,7 +48,7 @@ pub(crate) fn run(config: Config) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(limits::RESOLVER_THREADS)
-        .thread_stack_size(limits::RESOLVER_STACK)
+        .thread_stack_size(RESOLVER_STACK)
         .thread_keep_alive(limits::RESOLVER_KEEP)
         .build();
     let runtime = match runtime {
@@ -286,9 +287,7 @@ impl<'a> Supervisor<'a> {
                 self.serving = Some(Arc::new(Serving::new(Acceptor::new(&identity.tls), context)));
             }
         }
-        let place =
-            self.current.as_ref().map(|current| &current.place).or(self.identity.as_ref().map(|old| &old.place));
-        let moved = place.is_some_and(|place| *place != identity.place);
+        let moved = self.identity.as_ref().is_some_and(|before| before.place != identity.place);
         if moved {
             log::info!("moving to relay {} as gateway {}", identity.place.host, identity.place.gateway_id);
         }
@@ -335,7 +334,7 @@ impl<'a> Supervisor<'a> {
                 () = sleep_until(wheel::set(wake).into()) => {}
                 signal = signals.next() => match signal {
                     Asked::Stop => return Ending::Exit(Exit::Ok),
-                    Asked::Reload => self.changed = self.reload(),
+                    Asked::Reload => self.reload(),
                     Asked::Nudge => self.nudge(),
                 },
             }
@@ -376,7 +375,10 @@ impl<'a> Supervisor<'a> {
     fn dial(&mut self) {
         let Some(identity) = &self.identity else { return };
         if self.current.as_ref().is_some_and(|current| current.place == identity.place) {
-            // The certificates moved away and came back before the other relay was reached: this one was never left.
+            // The certificates moved away and came back before the other relay was reached.
+            let host = &identity.place.host;
+            log::info!("relay {host} was never left");
+            self.notifier.status(&format!("connected to relay {host}"));
             return self.handle(Event::LinkUp);
         }
         let (place, ssh, reporter) = (identity.place.clone(), identity.ssh.clone(), self.reporter.clone());

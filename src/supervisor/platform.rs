@@ -67,7 +67,7 @@ impl fmt::Display for PlatformError {
             PlatformError::NoRelay(error) => write!(f, "{error}; the platform has no relay for this gateway now"),
             PlatformError::Config(error) => error.fmt(f),
             PlatformError::NoCredentials => f.write_str(
-                "this gateway is not enrolled; create an enrollment token on the platform and set INFISICAL_TOKEN",
+                "this gateway is not enrolled; create an enrollment token on the platform, and set INFISICAL_GATEWAY_ENROLL_METHOD=token and INFISICAL_TOKEN_FILE",
             ),
             PlatformError::OtherGateway(id) => {
                 write!(
@@ -93,6 +93,16 @@ impl From<ConfigError> for PlatformError {
     fn from(error: ConfigError) -> Self {
         PlatformError::Config(error)
     }
+}
+
+/// What certificates are to be asked for.
+#[derive(Default)]
+struct Choice {
+    /// The relay; `None` when it is named in the settings, or the platform is to choose.
+    relay: Option<Relay>,
+    runner_up: Option<Relay>,
+    /// The platform says that it has no relays.
+    none_exist: bool,
 }
 
 /// A machine identity's token while it is good.
@@ -219,19 +229,19 @@ impl Platform {
             self.save();
         }
         let token = self.token(client)?;
-        let (mut relay, mut runner_up) = self.choose_relay(client, &token, elsewhere)?;
-        let asked = match self.certificates(client, relay.as_ref()) {
+        let mut choice = self.choose_relay(client, &token, elsewhere)?;
+        let asked = match self.certificates(client, choice.relay.as_ref()) {
             // A relay that was chosen once and has been deleted or renamed since. One that is named is a person's to mend.
             Err(error) if error.is_not_found() && self.relay_name.is_none() && self.record.relay.take().is_some() => {
                 log::warn!("{error}; choosing among the relays that there are");
-                (relay, runner_up) = self.choose_relay(client, &token, false)?;
-                self.certificates(client, relay.as_ref())
+                choice = self.choose_relay(client, &token, false)?;
+                self.certificates(client, choice.relay.as_ref())
             }
             asked => asked,
         };
-        let name = self.relay_name.clone().or_else(|| relay.map(|relay| relay.name));
+        let name = self.relay_name.clone().or_else(|| choice.relay.map(|relay| relay.name));
         let bundle = asked.map_err(|error| match error {
-            PlatformError::Api(error) if name.is_none() && matches!(error.status(), Some(400 | 404)) => {
+            PlatformError::Api(error) if choice.none_exist && matches!(error.status(), Some(400 | 404)) => {
                 PlatformError::NoRelay(error)
             }
             error => error,
@@ -245,7 +255,7 @@ impl Platform {
             self.record.gateway_name = self.gateway_name.clone();
         }
         self.record.relay = name.map(|name| Relay { name, host: bundle.relay_host.clone() });
-        self.record.runner_up = runner_up;
+        self.record.runner_up = choice.runner_up;
         self.record.bundle = Some(bundle.clone());
         self.save();
         Ok(bundle)
@@ -260,25 +270,21 @@ impl Platform {
         })
     }
 
-    /// The relay to ask for, and the next best: the named one, the one in use, or the nearest that lives. None when the platform is
+    /// The relay to ask for, and the next best: the one in use, or the nearest that lives. None when one is named, or the platform is
     /// to choose.
-    fn choose_relay(
-        &mut self,
-        client: &Client,
-        token: &Secret,
-        elsewhere: bool,
-    ) -> Result<(Option<Relay>, Option<Relay>), PlatformError> {
+    fn choose_relay(&mut self, client: &Client, token: &Secret, elsewhere: bool) -> Result<Choice, PlatformError> {
         if self.relay_name.is_some() {
-            return Ok((None, None));
+            return Ok(Choice::default());
         }
         if self.record.relay.is_some() && !elsewhere {
-            return Ok((self.record.relay.clone(), self.record.runner_up.clone()));
+            let (relay, runner_up) = (self.record.relay.clone(), self.record.runner_up.clone());
+            return Ok(Choice { relay, runner_up, none_exist: false });
         }
         let relays = match client.relays(token) {
             Ok(relays) => relays,
             Err(error) if error.status().is_some() => {
                 log::warn!("{error}; the platform chooses the relay");
-                return Ok((None, None));
+                return Ok(Choice::default());
             }
             Err(error) => return Err(error.into()),
         };
@@ -298,7 +304,8 @@ impl Platform {
             latency
         });
         let remember = |relay: &api::Relay| Relay { name: relay.name.clone(), host: relay.host.clone() };
-        Ok(match (chosen, relays.iter().max_by_key(|relay| relay.heartbeat)) {
+        let latest = relays.iter().max_by_key(|relay| relay.heartbeat);
+        let (relay, runner_up) = match (chosen, latest) {
             (Some((first, second)), _) => (Some(remember(first)), second.map(remember)),
             // The platform gives no certificates to a new gateway that names no relay: what does not answer now may do so soon.
             (None, Some(latest)) => {
@@ -306,7 +313,8 @@ impl Platform {
                 (Some(remember(latest)), None)
             }
             (None, None) => (None, None),
-        })
+        };
+        Ok(Choice { relay, runner_up, none_exist: latest.is_none() })
     }
 
     /// Tells the platform that the gateway lives.

@@ -1,7 +1,6 @@
 //! Which relay, when none is named: those that live, the organization's own first, the nearest of them by TCP.
 
 use crate::api;
-use crate::limits::ssh::ADDRESSES_MAX;
 use crate::limits::supervisor as limits;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -40,8 +39,10 @@ pub(super) fn nearest(
 
 /// How long a TCP connection to the relay's SSH port takes; `None` when no address answers in time. Blocks.
 pub(super) fn connect_time(relay: &api::Relay, port: u16) -> Option<Duration> {
-    // One address family may lead nowhere.
-    let mut addresses = (relay.host.as_str(), port).to_socket_addrs().ok()?.take(ADDRESSES_MAX);
+    let addresses = (relay.host.as_str(), port).to_socket_addrs().ok()?;
+    // One of each family, because one family may lead nowhere.
+    let mut seen = [false; 2];
+    let mut addresses = addresses.filter(|address| !std::mem::replace(&mut seen[usize::from(address.is_ipv6())], true));
     addresses.find_map(|address| {
         let started = Instant::now();
         TcpStream::connect_timeout(&address, limits::RELAY_CONNECT).ok().map(|_| started.elapsed())

@@ -4,20 +4,20 @@ use super::Supervisor;
 use crate::api::Client;
 use crate::config::{self, Config, Request, Sources};
 use crate::logging;
+use crate::state;
 use crate::target::TargetPolicy;
 use std::sync::Arc;
 
 impl Supervisor<'_> {
-    /// Reads the settings again. `Some` when the agent must start over for them. Settings that the start would refuse change
-    /// nothing: the agent goes on serving with those that it has.
-    pub(super) fn reload(&mut self) -> Option<Box<Config>> {
+    /// Reads the settings again, and leaves them in [`Supervisor::changed`] when the agent must start over for them. Settings that
+    /// the start would refuse change nothing: the agent goes on serving with those that it has.
+    pub(super) fn reload(&mut self) {
         self.notifier.reloading();
         let (changed, client) = match self.usable() {
             Ok(usable) => usable,
             Err(why) => {
                 log::error!("the settings are not changed: {why}");
-                self.notifier.ready("the new settings were refused");
-                return None;
+                return self.notifier.ready("the new settings were refused");
             }
         };
         for warning in &changed.warnings {
@@ -26,8 +26,10 @@ impl Supervisor<'_> {
         logging::init(&changed.log, changed.log_style);
         if !is_followed_at_once(&self.config, &changed) {
             log::info!("the settings have changed: starting over with them");
-            return Some(changed);
+            self.changed = Some(changed);
+            return;
         }
+        self.changed = None;
         self.config = *changed;
         // The file of certificate authorities may have other contents.
         self.client = Arc::new(client);
@@ -37,7 +39,6 @@ impl Supervisor<'_> {
         }
         log::info!("settings read again");
         self.notifier.ready("settings read again");
-        None
     }
 
     /// The settings as they are now, and a client for them, if the agent would start with them.
@@ -46,6 +47,9 @@ impl Supervisor<'_> {
             return Err("they ask for something else than to run".to_owned());
         };
         TargetPolicy::parse(changed.allow.as_deref(), changed.deny.as_deref()).map_err(|error| error.to_string())?;
+        if changed.state_dir != self.config.state_dir && state::is_in_use(&changed.state_dir) {
+            return Err(format!("another agent uses {}", changed.state_dir.display()));
+        }
         let client = Client::of(&changed, self.clock.clone()).map_err(|(_, why)| why)?;
         Ok((changed, client))
     }

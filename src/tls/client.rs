@@ -25,7 +25,7 @@ use super::{identity, pem};
 /// Whose certificates a target may have.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust<'a> {
-    /// The public CAs of Mozilla's list.
+    /// The public CAs ([`crate::roots`]).
     Public,
     /// The CAs in this PEM text, and certificates that are in it themselves.
     Given(&'a [u8]),

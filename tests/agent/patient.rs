@@ -116,6 +116,10 @@ async fn a_move_that_is_taken_back() {
     let fetched = bed.api.count(Endpoint::Connect);
     let fetches = |seen: &[Recorded]| seen.iter().filter(|call| call.is(Endpoint::Connect, 200)).count();
     gateway.within(bed.api.wait(limit(), |seen| fetches(seen) >= fetched + 3)).await;
+    gateway.says("relay 127.0.0.1 was never left").await;
+    let beaten = bed.api.count(Endpoint::Heartbeat);
+    let beats = |seen: &[Recorded]| seen.iter().filter(|call| call.endpoint == Some(Endpoint::Heartbeat)).count();
+    gateway.within(bed.api.wait(limit(), |seen| beats(seen) > beaten)).await;
     gateway.within(bed.client().ping()).await;
     assert_eq!((bed.relay.counters().logins, bed.relay.counters().duplicates), (1, 0));
     gateway.stop().await;

@@ -191,6 +191,7 @@ async fn a_stalled_tunnel_does_not_fill_the_next_link() {
     // The third place is for a ping, which paces this: nothing more is taken when nothing was while it went to and fro.
     let mut before = 0;
     while before == 0 || before != written.load(Ordering::Relaxed) {
+        assert!(!writer.is_finished(), "the tunnel broke before it stalled");
         before = written.load(Ordering::Relaxed);
         gateway.within(bed.client().ping()).await;
     }
