@@ -35,7 +35,7 @@ check_refusals() { # check_refusals TRIPLE
     bad_value allow '10.0.0.0/99:*' "option 'allow': EDGE_GATEWAY_ALLOW: "
     bad_value log loud "option 'log': EDGE_GATEWAY_LOG must be error, warn, info, debug, trace or off, or a list of module=level, not \"loud\"; example: EDGE_GATEWAY_LOG=info,edge_gateway::relay=debug"
     bad_value ca_file /etc/none.pem "option 'ca_file': /etc/none.pem does not exist"
-    ln -s /etc/shadow "$box/etc/edge-gateway/ca.pem"
+    ln -s /etc/passwd "$box/etc/edge-gateway/ca.pem"
     bad_value ca_file /etc/edge-gateway/ca.pem "option 'ca_file': /etc/edge-gateway/ca.pem must not be a link"
     rm "$box/etc/edge-gateway/ca.pem"
     bad_value auth_method universal-auth "options 'token' and 'auth_method' contradict each other; keep one"
