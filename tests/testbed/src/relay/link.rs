@@ -5,7 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -34,8 +34,8 @@ pub(crate) enum Mode {
 pub(crate) struct Control {
     state: Mutex<State>,
     changed: Notify,
-    received: AtomicU64,
-    sent: AtomicU64,
+    received: AtomicUsize,
+    sent: AtomicUsize,
 }
 
 struct State {
@@ -69,12 +69,12 @@ impl Control {
 
     /// Bytes read from the peer so far.
     pub(crate) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        self.received.load(Ordering::Relaxed) as u64
     }
 
     /// Bytes written to the peer so far.
     pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.sent.load(Ordering::Relaxed) as u64
     }
 
     fn for_reader(&self, cx: &Context<'_>) -> Mode {
@@ -106,8 +106,8 @@ impl Link {
         let control = Arc::new(Control {
             state: Mutex::new(state),
             changed: Notify::new(),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
+            received: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
         });
         let (socket, outbound) = stream.into_split();
         let (queue, queued) = tokio::io::duplex(QUEUE);
@@ -135,7 +135,7 @@ impl AsyncRead for Link {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
-        this.control.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        this.control.received.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -191,7 +191,7 @@ impl AsyncWrite for Outbound {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(ready!(this.poll_socket(cx))?.poll_write(cx, buf))?;
-        this.control.sent.fetch_add(written as u64, Ordering::Relaxed);
+        this.control.sent.fetch_add(written, Ordering::Relaxed);
         Poll::Ready(Ok(written))
     }
 

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -18,7 +18,7 @@ pub use tcp::{closes_early, echo, pattern, refusing, sink, source, stalling};
 /// A TCP service on a free loopback port. Dropping it closes the port and every connection.
 pub struct Target {
     addr: SocketAddr,
-    accepted: Arc<AtomicU64>,
+    accepted: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -46,7 +46,7 @@ impl Target {
     {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        let accepted = Arc::new(AtomicU64::new(0));
+        let accepted = Arc::new(AtomicUsize::new(0));
         let counter = accepted.clone();
         let accepting = async move {
             // Owned by the task, so that the connections end with it.
@@ -75,7 +75,7 @@ impl Target {
 
     /// Connections so far.
     pub fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
+        self.accepted.load(Ordering::Relaxed) as u64
     }
 
     /// Closes the port and every connection, and returns when that is done.
