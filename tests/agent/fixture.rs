@@ -47,6 +47,12 @@ pub(crate) fn is_emulated() -> bool {
     !runner().is_empty()
 }
 
+/// What the log says of a port that refuses. Under qemu-user a MIPS program is given the host's number of that error, which means
+/// nothing there: it is the emulator's fault, and the agent can only show the number.
+pub(crate) fn refusal() -> &'static str {
+    if runner().first().is_some_and(|emulator| emulator.contains("qemu-mips")) { "os error 111" } else { "refused" }
+}
+
 /// How long anything may take that should happen at once.
 pub(crate) fn limit() -> Duration {
     Duration::from_secs(if runner().is_empty() { 20 } else { 120 })

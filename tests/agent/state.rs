@@ -10,7 +10,7 @@ use testbed::api::Endpoint;
 use testbed::bed::Bed;
 use testbed::certs::Validity;
 
-use crate::fixture::{Gateway, absolute, complaint, enrolling, is_native, limit, settings};
+use crate::fixture::{Gateway, absolute, complaint, enrolling, is_native, limit, refusal, settings};
 use crate::support::tools::{installed, say, skipped};
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_restart_without_the_platform() {
     bed.api.kill().await;
     let gateway = Gateway::served(&bed, &settings(&bed)).await;
     gateway.says("certificates from the state file").await;
-    gateway.says("refused").await;
+    gateway.says(refusal()).await;
     gateway.stop().await;
 }
 
@@ -60,7 +60,7 @@ async fn expired_certificates_wait_for_the_platform() {
     let gateway = Gateway::start(&settings(&bed));
     let line = gateway.says("in the state file are of no use").await;
     assert!(line.contains("expired"), "{line}");
-    gateway.says("refused").await;
+    gateway.says(refusal()).await;
     assert_eq!(bed.relay.counters().connections, 0, "shown to a relay all the same");
     bed.api.shape_leaf(|spec| spec);
     bed.api.restart().await.unwrap();
