@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::syntax::is_host;
+use crate::syntax::{authority, is_host};
 
 /// What is spoken to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +47,6 @@ impl Proxy {
     }
 }
 
-/// Host and port as one word; an IPv6 address in brackets.
-pub fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&authority(&self.host, self.port))
@@ -80,11 +75,5 @@ mod tests {
             let error = Proxy::parse(wrong).unwrap_err();
             assert!(error.contains(part), "{wrong}: {error}");
         }
-    }
-
-    #[test]
-    fn authorities() {
-        assert_eq!(authority("fd00::1", 22), "[fd00::1]:22");
-        assert_eq!(authority("relay", 2222), "relay:2222");
     }
 }

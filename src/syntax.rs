@@ -35,6 +35,11 @@ pub fn is_host(text: &str) -> bool {
         && !name.split('.').next_back().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// Host and port as one word; an IPv6 address in brackets (RFC 3986, 3.2).
+pub fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// A gateway or relay name: 1 to 64 letters, digits, `.`, `_` and `-`, not starting with a sign. Safe as a file name.
 pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
@@ -72,6 +77,12 @@ pub fn is_ssh_line(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn authorities() {
+        assert_eq!(authority("fd00::1", 22), "[fd00::1]:22");
+        assert_eq!(authority("relay", 2222), "relay:2222");
+    }
 
     #[test]
     fn uuids() {

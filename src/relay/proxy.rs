@@ -2,7 +2,8 @@
 
 use crate::escape::Escaped;
 use crate::limits::PROXY_HEAD;
-use crate::proxy::{Proxy, Scheme, authority};
+use crate::proxy::{Proxy, Scheme};
+use crate::syntax::authority;
 use std::io;
 use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};

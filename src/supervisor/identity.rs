@@ -9,6 +9,7 @@ use crate::ssh::cert::{Authority, UserCertificate};
 use crate::ssh::connection;
 use crate::ssh::negotiate::Trust;
 use crate::ssh::private_key::PrivateKey;
+use crate::syntax::authority;
 use crate::target;
 use crate::tls::{self, ServerIdentity};
 use std::fmt::Display;
@@ -82,10 +83,9 @@ impl Identity {
 
 /// The principals that a relay's certificate may have: `host:port` and `host`.
 fn relay_names(host: &str, port: u16) -> Vec<String> {
-    let with_port = |port: u16| if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let mut names = vec![with_port(port), host.to_owned()];
+    let mut names = vec![authority(host, port), host.to_owned()];
     if port != CERTIFIED_PORT {
-        names.push(with_port(CERTIFIED_PORT));
+        names.push(authority(host, CERTIFIED_PORT));
     }
     if host.contains(':') {
         // The platform writes an IPv6 address without brackets.
